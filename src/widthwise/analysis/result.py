@@ -1,0 +1,133 @@
+"""What the analysis finds, as values: per-cell optima, the fitted exponent, the loss given up, the verdict.
+
+Logarithms are to the base 2 throughout, so that differences read as octaves. Nothing here is ever silently replaced:
+what could not be determined is None and its status says why.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its two-sided interval; a bound may be infinite."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+class CellStatus(StrEnum):
+    """Whether a cell's optimum may be used."""
+
+    BRACKETED = "bracketed"
+    EDGE_LOW = "best at the lowest rate"
+    EDGE_HIGH = "best at the highest rate that trained"
+    UNRESOLVED = "no minimum in the fit"
+
+
+@dataclass(frozen=True)
+class RatePoint:
+    """All seeds of one rate in one cell: the mean over seeds that trained, and how many did."""
+
+    rate: float
+    loss: float | None
+    low: float | None
+    high: float | None
+    trained: int
+    diverged: int
+
+
+@dataclass(frozen=True)
+class CellOptimum:
+    """The best learning rate of one (prescription, width), as log2 of the rate.
+
+    `parabola` and `cubic` are the two fits' minima; `best` is the one the analysis uses; `standard_error` comes from
+    the noise pooled over cells and `systematic` from the spread between the two fits. All are None unless the status
+    is `bracketed`.
+    """
+
+    prescription: str
+    width: int
+    status: CellStatus
+    points: tuple[RatePoint, ...]
+    best: float | None
+    parabola: float | None
+    cubic: float | None
+    standard_error: float | None
+    systematic: float | None
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class ExponentFit:
+    """The slope of log2(best rate) against log2(width): best rate ~ width^exponent.
+
+    `statistical` is the t-interval of the pooled noise; `total` adds the parabola-cubic spread. None where fewer than
+    two widths have a bracketed optimum, or where one seed leaves the noise unknown.
+    """
+
+    prescription: str
+    widths: tuple[int, ...]
+    intercept: float | None
+    exponent: float | None
+    parabola: float | None
+    cubic: float | None
+    statistical: Interval | None
+    total: Interval | None
+    degrees_of_freedom: int
+
+
+@dataclass(frozen=True)
+class Regret:
+    """The relative loss given up at the largest width by keeping the base width's best rate.
+
+    `offset` is log2(kept rate / best rate at the largest width) with its interval; `loss` is the relative excess loss
+    over the interval of the offset: 0.01 is one per cent.
+    """
+
+    base_width: int
+    largest_width: int
+    offset: Interval | None
+    loss: Interval | None
+
+
+class Verdict(StrEnum):
+    """Does the base width's best rate stay good enough at the largest width?"""
+
+    TRANSFERS = "transfers"
+    DOES_NOT = "does not transfer"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class PrescriptionResult:
+    """Everything found for one prescription; `reason` is one sentence with the numbers behind the verdict."""
+
+    prescription: str
+    cells: tuple[CellOptimum, ...]
+    exponent: ExponentFit
+    regret: Regret
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class TransferResult:
+    """The analysis of one table.
+
+    Args:
+        results: one per prescription, in order of first appearance.
+        margin: the relative loss below which giving it up counts as transfer (0.01 is one per cent).
+        level: the level of every interval, 0.95.
+        noise: standard deviation, in octaves, of one seed's optimum; None with a single seed.
+        degrees_of_freedom: of that noise, pooled over distinct cells.
+        notes: what the reader must know: cells not used, seeds missing, one sentence each.
+    """
+
+    results: tuple[PrescriptionResult, ...]
+    margin: float
+    level: float
+    noise: float | None
+    degrees_of_freedom: int
+    notes: tuple[str, ...]

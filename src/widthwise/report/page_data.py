@@ -1,0 +1,48 @@
+"""What a page shows: the analysis, and around it whatever is known about how the numbers came about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from widthwise.analysis.observation import Observation
+from widthwise.analysis.result import TransferResult
+
+
+@dataclass(frozen=True)
+class TrainingCurve:
+    """The loss of one run over its steps."""
+
+    prescription: str
+    width: int
+    rate: float
+    seed: int
+    steps: tuple[int, ...]
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PageData:
+    """The content of one report.
+
+    Args:
+        title: the study's or the table's name.
+        observations: every run.
+        analysis: what was found in them.
+        predictions: prescription -> assumption ("full alignment", "no alignment") -> the exponent of the best rate
+            that theory predicts, as an exact fraction's text such as "-1" or "-1/2"; empty for a table of unknown
+            origin.
+        counts: trial status -> number of trials ("completed", "diverged", "failed", "pending").
+        curves: training curves, possibly none.
+        spec: the study's specification as text, if there is one.
+        machine: facts about the machine and versions, label -> text.
+        failures: one line for each diverged or failed trial: its name and its reason.
+    """
+
+    title: str
+    observations: tuple[Observation, ...]
+    analysis: TransferResult
+    predictions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    curves: tuple[TrainingCurve, ...] = ()
+    spec: str | None = None
+    machine: Mapping[str, str] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()

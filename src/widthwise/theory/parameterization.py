@@ -1,0 +1,75 @@
+"""abc-parameterizations: how a layer's multiplier and its initialization scale with the width n.
+
+    effective weight = n^(-a) W,    W ~ N(0, s^2 n^(-2b)) at initialization
+
+The four named ones are those of Everett et al. 2024 (arXiv 2407.05872), Table 1. Every exponent is a `Fraction`.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from widthwise.theory.role import Role
+
+ZERO, HALF, ONE = Fraction(0), Fraction(1, 2), Fraction(1)
+
+
+@dataclass(frozen=True)
+class InitExponents:
+    """The pair (a, b) of one role: forward multiplier n^(-a), initial standard deviation n^(-b)."""
+
+    a: Fraction
+    b: Fraction
+
+
+@dataclass(frozen=True)
+class Parameterization:
+    """A named choice of (a, b) for each role.
+
+    Vectors act elementwise: their multiplier and their initial value never depend on the width (a = b = 0).
+
+    Example:
+        >>> MUP[Role.READOUT].b
+        Fraction(1, 2)
+    """
+
+    name: str
+    embedding: InitExponents
+    hidden: InitExponents
+    readout: InitExponents
+
+    def __getitem__(self, role: Role) -> InitExponents:
+        return {
+            Role.EMBEDDING: self.embedding,
+            Role.HIDDEN: self.hidden,
+            Role.READOUT: self.readout,
+            Role.VECTOR: InitExponents(ZERO, ZERO),
+        }[role]
+
+
+STANDARD = Parameterization(
+    name="standard",
+    embedding=InitExponents(ZERO, ZERO),
+    hidden=InitExponents(ZERO, HALF),
+    readout=InitExponents(ZERO, HALF),
+)
+NTK = Parameterization(
+    name="ntk",
+    embedding=InitExponents(ZERO, ZERO),
+    hidden=InitExponents(HALF, ZERO),
+    readout=InitExponents(HALF, ZERO),
+)
+MUP = Parameterization(
+    name="mup",
+    embedding=InitExponents(-HALF, HALF),
+    hidden=InitExponents(ZERO, HALF),
+    readout=InitExponents(HALF, HALF),
+)
+MEAN_FIELD = Parameterization(
+    name="mean-field",
+    embedding=InitExponents(ZERO, ZERO),
+    hidden=InitExponents(HALF, ZERO),
+    readout=InitExponents(ONE, ZERO),
+)
+
+PARAMETERIZATIONS = {p.name: p for p in (STANDARD, NTK, MUP, MEAN_FIELD)}
+"""The named parameterizations, by the names that specs and the command line use."""

@@ -1,0 +1,24 @@
+"""Roles: what a tensor's contraction runs over decides how it scales with the width n.
+
+| role | the contraction runs over | examples |
+|---|---|---|
+| embedding | a dimension that does not grow | token and position tables, the first layer |
+| hidden | a dimension that grows, into one that grows | attention and MLP matrices |
+| readout | a dimension that grows, into one that does not | the logits' matrix |
+| vector | nothing: it acts elementwise | gains of a layer norm |
+"""
+
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """The role of a tensor in the width limit."""
+
+    EMBEDDING = "embedding"
+    HIDDEN = "hidden"
+    READOUT = "readout"
+    VECTOR = "vector"
+
+
+MATRIX_ROLES = (Role.EMBEDDING, Role.HIDDEN, Role.READOUT)
+"""The three roles of the paper's network, in its order: first layer, hidden layers, readout."""
