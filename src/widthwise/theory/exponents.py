@@ -24,7 +24,7 @@ from fractions import Fraction
 
 from widthwise.theory.alignment import ALIGNMENTS, Alignment
 from widthwise.theory.optimizer_rule import OPTIMIZER_RULES, OptimizerRule
-from widthwise.theory.parameterization import PARAMETERIZATIONS, ZERO, Parameterization
+from widthwise.theory.parameterization import HALF, PARAMETERIZATIONS, ZERO, Parameterization
 from widthwise.theory.role import MATRIX_ROLES, Role
 
 
@@ -76,8 +76,16 @@ def largest_stable_rate(
         >>> largest_stable_rate(STANDARD, ADAM, FULL, Role.HIDDEN)
         Fraction(1, 1)
 
+    Raises:
+        ValueError: if omega is above 1/2, where the closed form does not hold.
+
     Source: the closed form of the conditions in this module's head.
     """
+    if alignment.omega > HALF:
+        raise ValueError(
+            f"alignment {alignment.name!r}: omega = {alignment.omega} is above 1/2, so the initial weights amplify "
+            "every earlier change and r = 0 is not stable; use omega = 1/2"
+        )
     a, b = parameterization[role].a, parameterization[role].b
     g = gradient_exponent(parameterization, role)
     size_without_rate = a + optimizer.gradient_power * g + optimizer.parameter_power * b

@@ -27,6 +27,10 @@ class Parameterization:
 
     Vectors act elementwise: their multiplier and their initial value never depend on the width (a = b = 0).
 
+    Raises:
+        ValueError: if the network is not stable at initialization, which needs a + b = 0 (embedding), a + b = 1/2
+            (hidden) and a + b >= 1/2 (readout).
+
     Example:
         >>> MUP[Role.READOUT].b
         Fraction(1, 2)
@@ -36,6 +40,14 @@ class Parameterization:
     embedding: InitExponents
     hidden: InitExponents
     readout: InitExponents
+
+    def __post_init__(self) -> None:
+        for role, layer, needed in (("embedding", self.embedding, ZERO), ("hidden", self.hidden, HALF)):
+            if layer.a + layer.b != needed:
+                raise ValueError(f"{self.name}, {role}: a + b = {layer.a + layer.b}, must be {needed}")
+        if self.readout.a + self.readout.b < HALF:
+            size = self.readout.a + self.readout.b
+            raise ValueError(f"{self.name}, readout: a + b = {size}, must be at least {HALF}")
 
     def __getitem__(self, role: Role) -> InitExponents:
         return {

@@ -1,0 +1,113 @@
+"""Read a study's store. Nothing but SQLite is needed, and nothing is ever written."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from widthwise.records.rows import ArmRow, CellRow, PopulationRow, StoredStudy, TrialRow, TrialStatus
+from widthwise.records.schema import APPLICATION_ID, SCHEMA_VERSION
+
+_MAGIC = b"SQLite format 3\0"
+
+
+def check_store(path: Path) -> None:
+    """Check that a file is a store that this version reads.
+
+    Raises:
+        ValueError: nothing there, not a file, not SQLite, not a store, or a store of another schema version.
+    """
+    if not path.exists():
+        raise ValueError(f"store {str(path)!r} does not exist; `widthwise study run SPEC --store {path}` makes one")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+    except OSError as error:
+        raise ValueError(f"store {str(path)!r} cannot be read: {error.strerror}; give a store's file") from error
+    if magic != _MAGIC:
+        raise ValueError(f"store {str(path)!r} is not an SQLite file; give another name, it was left as it is")
+    try:
+        with closing(_connect(path)) as connection:
+            application = _pragma(connection, "application_id")
+            version = _pragma(connection, "user_version")
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"store {str(path)!r} cannot be read: {error}; it was left as it is") from error
+    if application != APPLICATION_ID:
+        raise ValueError(f"{str(path)!r} is an SQLite file but not a study's store; it was left as it is")
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"store {str(path)!r} has schema version {version}; this widthwise reads version {SCHEMA_VERSION}: "
+            "use the widthwise that wrote it, or another store"
+        )
+
+
+def read_study(path: Path) -> StoredStudy:
+    """Everything but curves and measurements.
+
+    Raises:
+        ValueError: see `check_store`.
+    """
+    with _reading(path) as connection:
+        name, spec, corpus = connection.execute("SELECT name, spec, corpus FROM study").fetchone()
+        hosts = connection.execute("SELECT facts FROM host ORDER BY id")
+        arms = connection.execute(
+            "SELECT name, parameterization, prescription, optimizer, predicted_full, predicted_none "
+            "FROM arm ORDER BY position"
+        )
+        trials = connection.execute(
+            "SELECT id, identity, recipe, status, reason, step, validation_loss FROM trial ORDER BY id"
+        )
+        cells = connection.execute(
+            "SELECT cell.arm, width, learning_rate, seed, trial FROM cell JOIN arm ON arm.name = cell.arm "
+            "ORDER BY arm.position, width, learning_rate, seed"
+        )
+        return StoredStudy(
+            name=name,
+            spec=spec,
+            corpus=corpus,
+            hosts=tuple(json.loads(facts) for (facts,) in hosts),
+            arms=tuple(ArmRow(*row) for row in arms),
+            trials={
+                id_: TrialRow(id_, identity, recipe, TrialStatus(status), *rest)
+                for id_, identity, recipe, status, *rest in trials
+            },
+            cells=tuple(CellRow(*row) for row in cells),
+            populations=tuple(_populations(connection)),
+        )
+
+
+def read_curves(path: Path) -> Mapping[int, tuple[tuple[int, float], ...]]:
+    """Trial id -> (step, training loss) in order; a trial without a curve is absent."""
+    curves: dict[int, list[tuple[int, float]]] = {}
+    with _reading(path) as connection:
+        for trial, step, loss in connection.execute("SELECT trial, step, loss FROM curve ORDER BY trial, step"):
+            curves.setdefault(trial, []).append((step, loss))
+    return {trial: tuple(points) for trial, points in curves.items()}
+
+
+def _populations(connection: sqlite3.Connection) -> Iterator[PopulationRow]:
+    members: dict[int, list[int]] = {}
+    rows = connection.execute(
+        "SELECT population, trial FROM composition WHERE revision = 0 ORDER BY population, position"
+    )
+    for population, trial in rows:
+        members.setdefault(population, []).append(trial)
+    for id_, status, seconds in connection.execute("SELECT id, status, seconds FROM population ORDER BY id"):
+        yield PopulationRow(id_, status == "completed", seconds, tuple(members.get(id_, ())))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    check_store(path)
+    with closing(_connect(path)) as connection:
+        connection.execute("BEGIN")
+        yield connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return connection.execute(f"PRAGMA {name}").fetchone()[0]

@@ -1,0 +1,96 @@
+"""The schema of a study's store: one SQLite file, STRICT tables, readable with nothing but SQLite.
+
+study        what was asked for: the spec, and the corpus' hash
+host         each machine and process that worked on it
+arm          one prescription of the spec, with what theory predicts for it
+trial        one training run; its identity is the hash of its recipe, its recipe all that it is trained from
+cell         a named point of the study (arm, width, rate, seed) and the trial that serves it
+population   trials trained side by side, in the order in which they run
+composition  the members of a population from a step on: revision 0 before it starts, later ones for every change
+curve        training loss over steps; measurement: any other quantity of a tensor over steps
+"""
+
+APPLICATION_ID = 0x77777365
+"""Marks a SQLite file as a store of this package ("wwse")."""
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE study (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  name TEXT NOT NULL,
+  spec TEXT NOT NULL,
+  corpus TEXT NOT NULL,
+  created TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE host (
+  id INTEGER PRIMARY KEY,
+  started TEXT NOT NULL,
+  facts TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE arm (
+  name TEXT PRIMARY KEY,
+  position INTEGER NOT NULL UNIQUE,
+  parameterization TEXT NOT NULL,
+  prescription TEXT NOT NULL,
+  optimizer TEXT NOT NULL,
+  predicted_full TEXT NOT NULL,
+  predicted_none TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE trial (
+  id INTEGER PRIMARY KEY,
+  identity TEXT NOT NULL UNIQUE,
+  recipe TEXT NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('pending', 'completed', 'diverged', 'failed')),
+  reason TEXT,
+  step INTEGER,
+  validation_loss REAL,
+  CHECK ((status = 'completed') = (validation_loss IS NOT NULL)),
+  CHECK ((status IN ('diverged', 'failed')) = (reason IS NOT NULL))
+) STRICT;
+
+CREATE TABLE cell (
+  arm TEXT NOT NULL REFERENCES arm (name),
+  width INTEGER NOT NULL,
+  learning_rate REAL NOT NULL,
+  seed INTEGER NOT NULL,
+  trial INTEGER NOT NULL REFERENCES trial (id),
+  PRIMARY KEY (arm, width, learning_rate, seed)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX cell_trial ON cell (trial);
+
+CREATE TABLE population (
+  id INTEGER PRIMARY KEY,
+  status TEXT NOT NULL CHECK (status IN ('pending', 'completed')),
+  host INTEGER REFERENCES host (id),
+  seconds REAL,
+  CHECK ((status = 'completed') = (seconds IS NOT NULL))
+) STRICT;
+
+CREATE TABLE composition (
+  population INTEGER NOT NULL REFERENCES population (id),
+  revision INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  from_step INTEGER NOT NULL,
+  trial INTEGER NOT NULL REFERENCES trial (id),
+  PRIMARY KEY (population, revision, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE curve (
+  trial INTEGER NOT NULL REFERENCES trial (id),
+  step INTEGER NOT NULL,
+  loss REAL NOT NULL,
+  PRIMARY KEY (trial, step)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE measurement (
+  trial INTEGER NOT NULL REFERENCES trial (id),
+  step INTEGER NOT NULL,
+  tensor TEXT NOT NULL,
+  quantity TEXT NOT NULL,
+  value REAL,
+  PRIMARY KEY (trial, step, tensor, quantity)
+) STRICT, WITHOUT ROWID;
+"""

@@ -1,0 +1,94 @@
+"""Training curves, one panel per prescription, the width chosen by the reader."""
+
+import math
+
+import altair as alt
+
+from widthwise.report.figure import Figure, Row, in_panels, zoom
+from widthwise.report.numbers import plural, rate_text
+from widthwise.report.page_data import PageData, TrainingCurve
+from widthwise.report.ticks import all_dyadic, rate_ticks
+
+_MOST_CURVES = 300
+_MOST_POINTS = 100
+_HEIGHT = 230
+
+
+def curves_figure(data: PageData) -> Figure | None:
+    """The figure; None where there are no curves."""
+    usable = [curve for curve in data.curves if any(map(math.isfinite, curve.losses))]
+    if not usable:
+        return None
+    curves = _spread(sorted(usable, key=_seed_first), _MOST_CURVES)
+    order = {result.prescription: k for k, result in enumerate(data.analysis.results)}
+    names = list(dict.fromkeys([*order, *(curve.prescription for curve in curves)]))
+    present = [name for name in names if any(curve.prescription == name for curve in curves)]
+    rows = [_row(curve, names.index(curve.prescription)) for curve in curves]
+    widths = sorted({curve.width for curve in curves})
+    caption = ["One line per run, coloured by its learning rate; a line that ends early or leaves the panel diverged."]
+    if max(len(curve.steps) for curve in curves) > _MOST_POINTS:
+        caption.append(f"At most {_MOST_POINTS} evenly spaced steps of each run are drawn.")
+    if len(curves) < len(usable):
+        caption.append(f"{len(curves)} of {len(usable)} runs are drawn, the first seeds before the others.")
+    return Figure(
+        name="training-curves",
+        title="Training curves",
+        caption=tuple(caption),
+        description=f"Training loss against step of {plural(len(curves), 'run')} at widths {', '.join(map(str, widths))}.",
+        chart=in_panels(_layers(rows, curves, widths), len(present)),
+        widths=len(widths),
+    )
+
+
+def _seed_first(curve: TrainingCurve) -> tuple[int, str, int, float]:
+    return curve.seed, curve.prescription, curve.width, curve.rate
+
+
+def _spread(curves: list[TrainingCurve], most: int) -> list[TrainingCurve]:
+    """At most so many curves: whole seeds as long as they fit, then evenly spaced ones of the next."""
+    if len(curves) <= most:
+        return curves
+    return curves[:most] if curves[0].seed != curves[most - 1].seed else curves[:: math.ceil(len(curves) / most)]
+
+
+def _row(curve: TrainingCurve, order: int) -> Row:
+    points = [(step, loss) for step, loss in zip(curve.steps, curve.losses, strict=True) if math.isfinite(loss)]
+    count = min(len(points), _MOST_POINTS)
+    kept = [points[round(k * (len(points) - 1) / max(count - 1, 1))] for k in range(count)]
+    return {
+        "prescription": curve.prescription, "panel": curve.prescription, "order": order, "width": curve.width,
+        "rate": curve.rate, "learning rate": rate_text(curve.rate), "seed": curve.seed,
+        "run": f"{curve.width} {curve.rate!r} {curve.seed}",
+        "step": [step for step, _ in kept], "loss": [float(f"{loss:.5g}") for _, loss in kept],
+    }  # fmt: skip
+
+
+def _layers(rows: list[Row], curves: list[TrainingCurve], widths: list[int]) -> alt.LayerChart:
+    rates = sorted({curve.rate for curve in curves})
+    ticks = rate_ticks(rates[0], rates[-1], dyadic=all_dyadic(rates), most=6)
+    low = min(min(row["loss"]) for row in rows)
+    starts = [row["loss"][0] for row in rows]
+    high = max(max(starts), low + 1e-6)
+    width = alt.param(name="curve_width", value=widths[-1], bind=alt.binding_select(options=widths, name="width "))
+    colour = alt.Color(
+        "rate:Q", title="learning rate",
+        scale=alt.Scale(type="log", base=2, domain=[rates[0], rates[-1]], nice=False),
+        legend=alt.Legend(values=list(ticks.values), labelExpr=ticks.label_expr, gradientLength=220, gradientThickness=11),
+    )  # fmt: skip
+    lines = (
+        alt.Chart()
+        .mark_line(clip=True, strokeWidth=1.5, opacity=0.85)
+        .encode(
+            x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5), scale=alt.Scale(nice=False)),
+            y=alt.Y("loss:Q", title="training loss", scale=alt.Scale(domain=[low - 0.03 * (high - low), high + 0.05 * (high - low)], nice=False, zero=False)),
+            color=colour, detail="run:N",
+            tooltip=[alt.Tooltip(f"{name}:N") for name in ("prescription", "width", "learning rate", "seed")],
+        )
+    )  # fmt: skip
+    return (
+        alt.layer(lines, data=alt.Data(values=rows))
+        .transform_filter("datum.width == curve_width")
+        .transform_flatten(["step", "loss"])
+        .properties(height=_HEIGHT)
+        .add_params(width, zoom("curve_zoom"))
+    )

@@ -1,0 +1,82 @@
+"""A figure: one Altair chart with its name, its caption, its description, and the specifications made of it."""
+
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from widthwise.report.palette import chart_config
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a report.
+
+    Args:
+        name: the stem of its files.
+        title: what it shows.
+        caption: how to read it, sentence by sentence.
+        description: its content in words, for a reader who cannot see it.
+        chart: the chart, without title.
+        widths: the number of widths that need a colour.
+    """
+
+    name: str
+    title: str
+    caption: tuple[str, ...]
+    description: str
+    chart: alt.TopLevelMixin
+    widths: int
+
+
+def page_spec(figure: Figure) -> dict[str, Any]:
+    """The Vega-Lite specification for the page, which supplies title, caption and configuration itself."""
+    with alt.data_transformers.enable("default", max_rows=None), alt.theme.enable("none"):
+        spec: dict[str, Any] = figure.chart.to_dict()
+    spec.pop("config", None)
+    return spec | {"description": figure.description}
+
+
+def static_spec(figure: Figure) -> dict[str, Any]:
+    """The specification for an image: with title and caption, on white."""
+    spec = page_spec(figure)
+    lines = textwrap.wrap(" ".join(figure.caption), width=_characters(spec))
+    title = {"text": figure.title, "subtitle": lines}
+    return spec | {"title": title, "config": chart_config(figure.widths, dark=False), "padding": 16}
+
+
+def _characters(spec: dict[str, Any]) -> int:
+    """How many characters of a caption fit over a chart: about 6.2 pixels each."""
+    if "facet" not in spec:
+        return int((spec["width"] + 120) / 6.2)
+    panels, width = spec["columns"], spec["spec"]["width"]
+    return max(70, int(panels * (width + 20) / 6.2))
+
+
+def schema_version() -> str:
+    """The Vega-Lite version of the installed Altair, as vl-convert names it: "6.4"."""
+    return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
+def in_panels(layers: alt.LayerChart, panels: int, *, width: int = 300) -> alt.FacetChart:
+    """One panel for each prescription, in order, every row of the data naming its `panel` and `order`."""
+    header = alt.Header(
+        title=None,
+        labelAnchor="start",
+        labelExpr="split(datum.label, '\\n')",
+        labelLimit=width,
+        labelPadding=6,
+    )
+    return layers.properties(width=width).facet(
+        facet=alt.Facet("panel:N", sort=alt.EncodingSortField("order", op="min"), header=header),
+        columns=min(panels, 3),
+        spacing=24,
+    )
+
+
+def zoom(name: str) -> alt.Parameter:
+    """Pan by dragging and zoom with shift and wheel, so that scrolling the page stays scrolling the page."""
+    return alt.selection_interval(name=name, bind="scales", zoom="wheel![event.shiftKey]")

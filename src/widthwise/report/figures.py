@@ -1,0 +1,15 @@
+"""The figures of a report, in the order in which a page shows them."""
+
+from widthwise.report.curves_figure import curves_figure
+from widthwise.report.figure import Figure
+from widthwise.report.loss_figure import loss_figure
+from widthwise.report.optimum_figure import optimum_figure
+from widthwise.report.page_data import PageData
+from widthwise.report.regret_figure import regret_figure
+
+_MAKERS = (regret_figure, loss_figure, optimum_figure, curves_figure)
+
+
+def make_figures(data: PageData) -> tuple[Figure, ...]:
+    """Every figure that the data can fill; a figure without data is left out."""
+    return tuple(figure for maker in _MAKERS if (figure := maker(data)) is not None)

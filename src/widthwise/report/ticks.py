@@ -1,0 +1,70 @@
+"""Ticks of the axes: learning rates as powers of two or decimals, widths as they are, losses on round numbers.
+
+A Vega axis gets its tick values and one expression that looks the label up by position, so that no label is ever
+computed in the browser.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from widthwise.report.numbers import is_dyadic, power_of_two, rate_label
+
+
+@dataclass(frozen=True)
+class Ticks:
+    """Positions on an axis and their labels."""
+
+    values: tuple[float, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def label_expr(self) -> str:
+        """The Vega expression that gives `datum.value` its label."""
+        return f"{json.dumps(list(self.labels))}[indexof({json.dumps(list(self.values))}, datum.value)]"
+
+
+def rate_ticks(low: float, high: float, *, dyadic: bool, most: int = 9) -> Ticks:
+    """Ticks between two learning rates.
+
+    Args:
+        low: the lowest rate shown, positive.
+        high: the highest rate shown.
+        dyadic: whether the rates are powers of two.
+        most: the largest number of ticks.
+    """
+    values = _powers_of_two(low, high, most) if dyadic else _decimals(low, high, most)
+    label = (lambda rate: power_of_two(math.log2(rate))) if dyadic else rate_label
+    return Ticks(tuple(values), tuple(label(value) for value in values))
+
+
+def _powers_of_two(low: float, high: float, most: int) -> list[float]:
+    first, last = math.ceil(math.log2(low) - 1e-9), math.floor(math.log2(high) + 1e-9)
+    step = max(1, math.ceil((last - first + 1) / most))
+    return [2.0**k for k in range(first, last + 1) if k % step == 0] or [2.0 ** round(math.log2(low))]
+
+
+def _decimals(low: float, high: float, most: int) -> list[float]:
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for leading in ((1, 2, 5), (1, 3), (1,)):
+        values = [float(f"{digit}e{decade}") for decade in decades for digit in leading]
+        values = [value for value in values if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
+        if len(values) <= most:
+            break
+    return values[:: max(1, math.ceil(len(values) / most))] or [low]
+
+
+def all_dyadic(rates: Iterable[float]) -> bool:
+    """Whether every rate reads best as a power of two."""
+    return all(is_dyadic(math.log2(rate)) for rate in rates)
+
+
+def round_ticks(low: float, high: float, *, most: int = 7) -> tuple[float, ...]:
+    """Round numbers (1, 2, 2.5 or 5 times a power of ten) from low to high."""
+    if not high > low:
+        return (low,)
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next(power * k for k in (1, 2, 2.5, 5, 10, 20) if (high - low) / (power * k) <= most)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return tuple(float(f"{k * step:.12g}") for k in range(first, last + 1))

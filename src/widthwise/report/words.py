@@ -1,0 +1,117 @@
+"""The answer in words: which prescriptions transfer the best learning rate, and why a value is missing."""
+
+from fractions import Fraction
+
+from widthwise.analysis.result import (
+    CellOptimum,
+    CellStatus,
+    ExponentFit,
+    PrescriptionResult,
+    TransferResult,
+    Verdict,
+)
+from widthwise.report.numbers import fixed, listing, percent, percent_range
+
+VERDICT_SIGNS = {Verdict.TRANSFERS: "✓", Verdict.DOES_NOT: "✗", Verdict.UNDECIDED: "?"}
+
+
+def headline(analysis: TransferResult) -> str:
+    """One sentence that names every prescription under its verdict."""
+    names = {verdict: _names(analysis, verdict) for verdict in Verdict}
+    good, bad, open_ = names[Verdict.TRANSFERS], names[Verdict.DOES_NOT], names[Verdict.UNDECIDED]
+    if not (good or bad or open_):
+        return "The table holds no prescription to judge."
+    parts: list[str] = []
+    if good:
+        parts.append(f"The best learning rate transfers with {listing(good)}")
+    if bad:
+        parts.append(
+            f"it does not with {listing(bad)}"
+            if good
+            else f"The best learning rate does not transfer with {listing(bad)}"
+        )
+    if open_ and parts:
+        parts.append(f"{listing(open_)} {'is' if len(open_) == 1 else 'are'} undecided")
+    elif open_:
+        parts.append(f"Whether the best learning rate transfers is undecided for {listing(open_)}")
+    return "; ".join(parts) + "."
+
+
+def _names(analysis: TransferResult, verdict: Verdict) -> list[str]:
+    return [result.prescription for result in analysis.results if result.verdict is verdict]
+
+
+def answer(result: PrescriptionResult, margin: float, level: float) -> str:
+    """The numbers behind one verdict, as the rest of a sentence that begins with the prescription's name."""
+    regret = result.regret
+    if regret.loss is None:
+        return f"is {result.verdict.value}: {result.reason}"
+    verb = {
+        Verdict.TRANSFERS: "transfers",
+        Verdict.DOES_NOT: "does not transfer",
+        Verdict.UNDECIDED: "is undecided",
+    }[result.verdict]
+    side = {
+        Verdict.TRANSFERS: "below",
+        Verdict.DOES_NOT: "above",
+        Verdict.UNDECIDED: "not wholly on one side of",
+    }[result.verdict]
+    return (
+        f"{verb}: keeping the best rate of width {regret.base_width} at width {regret.largest_width} gives up "
+        f"{percent(regret.loss.estimate)} of the loss ({level_text(level)} interval {percent_range(regret.loss)}), "
+        f"{side} the margin of {percent(margin)}."
+    )
+
+
+def level_text(level: float) -> str:
+    """The level of an interval: "95 %"."""
+    return f"{100 * level:g}\N{NO-BREAK SPACE}%"
+
+
+def regret_missing(result: PrescriptionResult) -> str:
+    """Why no loss given up is shown."""
+    return result.reason
+
+
+def exponent_missing(fit: ExponentFit) -> str:
+    """Why no exponent, or no interval of it, is shown."""
+    if fit.exponent is None:
+        return f"{_count(len(fit.widths))} with a bracketed optimum; a slope needs two"
+    if fit.statistical is None:
+        return "the noise is unknown: it takes two seeds"
+    return ""
+
+
+def _count(widths: int) -> str:
+    return "no width" if widths == 0 else "one width" if widths == 1 else f"{widths} widths"
+
+
+def cell_missing(cell: CellOptimum) -> str:
+    """Why a cell shows no optimum, or no error of it."""
+    if cell.status is not CellStatus.BRACKETED:
+        return cell.status.value
+    return "the noise is unknown" if cell.standard_error is None else ""
+
+
+def theory_text(prediction: str, fit: ExponentFit) -> str:
+    """A predicted exponent and whether the measured interval holds it: "−1 (inside)"."""
+    text = prediction.replace("-", "−")
+    if fit.total is None:
+        return text
+    inside = fit.total.low <= float(Fraction(prediction)) <= fit.total.high
+    return f"{text} ({'inside' if inside else 'outside'})"
+
+
+def widths_text(fit: ExponentFit) -> str:
+    """The widths the exponent was fitted to."""
+    return ", ".join(map(str, fit.widths)) if fit.widths else "—"
+
+
+def noise_sentence(analysis: TransferResult) -> str:
+    """How noisy one seed's optimum is."""
+    if analysis.noise is None:
+        return "The noise of an optimum is unknown: it takes at least two seeds."
+    return (
+        f"One seed's optimum scatters by {fixed(analysis.noise, 3)} octaves (standard deviation, "
+        f"{analysis.degrees_of_freedom} degrees of freedom, pooled over cells)."
+    )

@@ -1,0 +1,55 @@
+"""A trial's resolved numbers: what the trainer is told about each tensor, and nothing else.
+
+Two trials with the same numbers are the same run, whatever parameterization and prescription they were written in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from widthwise.scaling.plan import ScalingPlan
+
+
+@dataclass(frozen=True)
+class TensorNumbers:
+    """One tensor of one run.
+
+    Args:
+        init: standard deviation of the initial draw, or the value of a constant start.
+        multiplier: factor of the layer's output in the forward pass.
+        rate: learning rate before the schedule.
+        epsilon: added to the root of Adam's second moment; 0 where the optimizer has none.
+    """
+
+    init: float
+    multiplier: float
+    rate: float
+    epsilon: float
+
+
+def resolve(plan: ScalingPlan, *, learning_rate: float, epsilon: float) -> Mapping[str, TensorNumbers]:
+    """The plan's factors applied to a base learning rate and a base epsilon.
+
+    Raises:
+        ValueError: a learning rate that is not positive, or a negative epsilon.
+
+    Example:
+        >>> from widthwise.scaling import make_reference_plan, mlp_roles
+        >>> from widthwise.theory import ADAM, FULL_RATES, STANDARD
+        >>> plan = make_reference_plan({"hidden.0": mlp_roles(1)["hidden.*"]}, width=256, base_width=64,
+        ...                            parameterization=STANDARD, optimizer=ADAM, prescription=FULL_RATES)
+        >>> resolve(plan, learning_rate=0.5, epsilon=1e-12)["hidden.0"].rate
+        0.125
+    """
+    if not learning_rate > 0:
+        raise ValueError(f"learning rate {learning_rate} must be positive")
+    if epsilon < 0:
+        raise ValueError(f"epsilon {epsilon} must not be negative")
+    return {
+        name: TensorNumbers(
+            init=row.init,
+            multiplier=row.multiplier,
+            rate=learning_rate * row.rate,
+            epsilon=epsilon * row.epsilon,
+        )
+        for name, row in plan.rows.items()
+    }

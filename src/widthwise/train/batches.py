@@ -1,0 +1,53 @@
+"""Batches as windows into a token stream that stays on the device.
+
+Shape legend: S data seeds, B sequences, T positions (the context), N validation windows.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from widthwise.train.corpus import Corpus
+
+
+class Batches:
+    """Training batches of several data seeds at once: each seed is one stream of random windows.
+
+    The windows of a step depend on the data seed, the step and the sizes alone, never on the model: runs of one data
+    seed see the same batches at every width.
+
+    Args:
+        corpus: its training tokens are copied to the device once.
+        data_seeds: S distinct seeds.
+        steps, batch, context: how many steps, sequences per step, and tokens per sequence.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        data_seeds: Sequence[int],
+        *,
+        steps: int,
+        batch: int,
+        context: int,
+        device: torch.device,
+    ) -> None:
+        last_start = len(corpus.train) - context
+        starts = [np.random.default_rng(s).integers(last_start, size=(steps, batch)) for s in data_seeds]
+        self._starts_LxSxB = torch.from_numpy(np.stack(starts, axis=1)).to(device)
+        self._tokens = torch.tensor(corpus.train, device=device)
+        self._window = torch.arange(context + 1, device=device)
+
+    def at(self, step: int) -> Tensor:
+        """The tokens of one step, counted from 1: [S, B, T + 1], inputs and targets in one."""
+        return self._tokens[self._starts_LxSxB[step - 1][..., None] + self._window].long()
+
+
+def validation_windows(corpus: Corpus, *, windows: int, context: int, device: torch.device) -> Tensor:
+    """N windows spread evenly over the validation stream, [N, T + 1]; fewer if the stream holds fewer."""
+    last_start = len(corpus.validation) - context - 1
+    count = min(windows, last_start // context + 1)
+    starts = np.linspace(0, last_start, count).astype(np.int64)
+    return torch.tensor(corpus.validation[starts[:, None] + np.arange(context + 1)], device=device).long()
