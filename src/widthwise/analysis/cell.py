@@ -20,28 +20,31 @@ class Cell:
     """The runs of one (prescription, width).
 
     Args:
-        x_R: log2 of the rates, ascending.
-        loss_SxR: losses; NaN where the run diverged or was not made.
-        diverged_SxR: where a run was made and has no loss.
+        x: log2 of the rates, ascending [R].
+        loss: losses [S, R]; NaN where the run diverged or was not made.
+        diverged: where a run was made and has no loss [S, R].
         runs: what identifies each run, by (seed, rate index), where known.
     """
 
     prescription: str
     width: int
     rates: tuple[float, ...]
-    x_R: Floats
+    x: Floats
     seeds: tuple[int, ...]
-    loss_SxR: Floats
-    diverged_SxR: NDArray[np.bool_]
+    loss: Floats
+    diverged: NDArray[np.bool_]
     runs: dict[tuple[int, int], str]
 
-    @property
-    def mean_R(self) -> Floats:
-        """Mean loss over seeds at each rate; NaN unless some seed trained there and none diverged."""
-        trained_SxR = np.isfinite(self.loss_SxR)
+    def some_diverged(self) -> NDArray[np.bool_]:
+        """Whether any seed diverged at each rate [R]."""
+        return np.asarray(self.diverged.any(axis=0))
+
+    def mean(self) -> Floats:
+        """Mean loss over seeds at each rate [R]; NaN unless some seed trained there and none diverged."""
+        trained_SxR = np.isfinite(self.loss)
         count_R = trained_SxR.sum(axis=0)
-        usable_R = (count_R > 0) & ~self.diverged_SxR.any(axis=0)
-        total_R = np.where(trained_SxR, self.loss_SxR, 0.0).sum(axis=0)
+        usable_R = (count_R > 0) & ~self.some_diverged()
+        total_R = np.where(trained_SxR, self.loss, 0.0).sum(axis=0)
         return np.where(usable_R, total_R / np.maximum(count_R, 1), np.nan)
 
 
@@ -67,10 +70,10 @@ def make_cell(observations: Sequence[Observation]) -> Cell:
         prescription=first.prescription,
         width=first.width,
         rates=rates,
-        x_R=np.log2(np.array(rates)),
+        x=np.log2(np.array(rates)),
         seeds=seeds,
-        loss_SxR=loss_SxR,
-        diverged_SxR=diverged_SxR,
+        loss=loss_SxR,
+        diverged=diverged_SxR,
         runs=runs,
     )
 
@@ -79,7 +82,7 @@ def rate_points(cell: Cell) -> tuple[RatePoint, ...]:
     """What each rate gave: mean, lowest and highest loss over the seeds that trained, and how many did."""
     points: list[RatePoint] = []
     for index, rate in enumerate(cell.rates):
-        loss_S = cell.loss_SxR[:, index]
+        loss_S = cell.loss[:, index]
         loss_S = loss_S[np.isfinite(loss_S)]
         points.append(
             RatePoint(
@@ -88,7 +91,7 @@ def rate_points(cell: Cell) -> tuple[RatePoint, ...]:
                 low=float(loss_S.min()) if loss_S.size else None,
                 high=float(loss_S.max()) if loss_S.size else None,
                 trained=int(loss_S.size),
-                diverged=int(cell.diverged_SxR[:, index].sum()),
+                diverged=int(cell.diverged[:, index].sum()),
             )
         )
     return tuple(points)

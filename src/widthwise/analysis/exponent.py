@@ -33,17 +33,18 @@ def fit_exponent(fits: list[CellFit], noise: Noise | None, *, level: float) -> E
     Returns:
         The fit; its numbers are None if fewer than two widths are bracketed.
     """
-    used = [fit for fit in fits if fit.parabola is not None]
-    widths = tuple(fit.cell.width for fit in used)
+    used = [(fit.cell.width, fit.local) for fit in fits if fit.local is not None]
+    widths = tuple(width for width, _ in used)
+    optima = [local for _, local in used]
     freedom = noise.degrees_of_freedom if noise else 0
     name = fits[0].cell.prescription
     if len(used) < 2:
         return ExponentFit(name, widths, None, None, None, None, None, None, freedom)
     weights_C = slope_weights(widths)
-    parabola_C = np.array([fit.parabola.x for fit in used if fit.parabola])
-    cubic_C = np.array([fit.cubic.x for fit in used if fit.cubic])
+    parabola_C = np.array([optimum.parabola.x for optimum in optima])
+    cubic_C = np.array([optimum.cubic.x for optimum in optima])
     exponent = float(weights_C @ parabola_C)
-    found = contrast(used, list(weights_C), noise, level=level) if noise else None
+    found = contrast(optima, list(weights_C), noise, level=level) if noise else None
     return ExponentFit(
         prescription=name,
         widths=widths,

@@ -18,12 +18,12 @@ Source: Satterthwaite, An approximate distribution of estimates of variance comp
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from widthwise.analysis.optimum import CellFit
+from widthwise.analysis.optimum import CellFit, LocalFit
 from widthwise.analysis.result import Interval
 
 
@@ -54,41 +54,28 @@ class Contrast:
     total: Interval
 
 
-def distinct_cells(fits: Sequence[CellFit]) -> list[CellFit]:
-    """The bracketed cells, those that are the same runs once."""
-    found: dict[object, CellFit] = {}
+def distinct_fits(fits: Iterable[CellFit]) -> list[LocalFit]:
+    """The bracketed optima, those that are of the same runs once."""
+    found: dict[Hashable, LocalFit] = {}
     for fit in fits:
-        if fit.parabola is not None:
-            found.setdefault(fit.identity, fit)
+        if fit.local is not None:
+            found.setdefault(fit.local.identity, fit.local)
     return list(found.values())
 
 
-def pool_noise(fits: Sequence[CellFit]) -> Noise | None:
+def pool_noise(fits: Iterable[CellFit]) -> Noise | None:
     """Pool the noise over the distinct bracketed cells; None if none of them has two seeds."""
-    cells = distinct_cells(fits)
-    freedom = sum(fit.seeds - 1 for fit in cells)
+    cells = distinct_fits(fits)
+    freedom = sum(cell.seeds - 1 for cell in cells)
     if freedom < 1:
         return None
-    squares = bends = 0.0
-    differences: list[float] = []
-    for fit in cells:
-        assert fit.shift_S is not None and fit.bend_S is not None
-        squares += float(fit.shift_S @ fit.shift_S)
-        bends += float(fit.bend_S @ fit.bend_S)
-        differences.append(fit_difference(fit))
     return Noise(
-        sigma=math.sqrt(squares / freedom),
-        bend=math.sqrt(bends / freedom),
+        sigma=math.sqrt(sum(float(cell.shifts @ cell.shifts) for cell in cells) / freedom),
+        bend=math.sqrt(sum(float(cell.bends @ cell.bends) for cell in cells) / freedom),
         degrees_of_freedom=freedom,
-        spread=float(np.std(differences, ddof=1)) if len(cells) > 1 else 0.0,
+        spread=float(np.std([cell.difference for cell in cells], ddof=1)) if len(cells) > 1 else 0.0,
         cells=len(cells),
     )
-
-
-def fit_difference(fit: CellFit) -> float:
-    """D_c: by how many octaves the parabola's minimum lies above the cubic's."""
-    assert fit.parabola is not None and fit.cubic is not None
-    return fit.parabola.x - fit.cubic.x
 
 
 def student_quantile(level: float, degrees_of_freedom: float) -> float:
@@ -103,15 +90,13 @@ def student_quantile(level: float, degrees_of_freedom: float) -> float:
     return float(stdtrit(degrees_of_freedom, (1 + level) / 2))
 
 
-def contrast(fits: Sequence[CellFit], weights: Sequence[float], noise: Noise, *, level: float) -> Contrast:
-    """The interval of sum_c w_c x_c, for distinct bracketed cells and weights that sum to zero."""
-    statistical_variance = systematic_variance = estimate = worst = 0.0
-    for fit, weight in zip(fits, weights, strict=True):
-        assert fit.parabola is not None
-        estimate += weight * fit.parabola.x
-        statistical_variance += weight**2 * noise.sigma**2 / fit.seeds
-        systematic_variance += weight**2 * noise.spread**2
-        worst += abs(weight * fit_difference(fit))
+def contrast(fits: Sequence[LocalFit], weights: Sequence[float], noise: Noise, *, level: float) -> Contrast:
+    """The intervals of sum_c w_c x_c over optima of distinct runs."""
+    weighted = list(zip(fits, weights, strict=True))
+    estimate = sum(weight * fit.parabola.x for fit, weight in weighted)
+    statistical_variance = noise.sigma**2 * sum(weight**2 / fit.seeds for fit, weight in weighted)
+    systematic_variance = noise.spread**2 * sum(weight**2 for weight in weights)
+    worst = sum(abs(weight * fit.difference) for fit, weight in weighted)
     nu = noise.degrees_of_freedom
     statistical = student_quantile(level, nu) * math.sqrt(statistical_variance)
     total = statistical

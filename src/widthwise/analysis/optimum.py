@@ -16,9 +16,11 @@ A rate at which any seed diverged cannot be an optimum and is in no fit. If the 
 rate, the best is the highest that trained: an edge, whatever the fits would say.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from widthwise.analysis.cell import Cell, Floats
 from widthwise.analysis.polynomial import Minimum, polynomial_minimum
@@ -31,89 +33,97 @@ ROUNDING = 1e-6  # rates such as 0.1 * 2^k are a factor of 2 apart only up to ro
 
 
 @dataclass(frozen=True)
-class CellFit:
-    """A cell's optimum with what the pooled noise needs.
+class LocalFit:
+    """A bracketed optimum: the two fits and the seeds behind them.
 
     Args:
-        best_index: the rate of lowest mean loss; None if no rate trained.
-        parabola: the minimum that is used; None unless the status is `bracketed`, like the rest.
+        parabola: its minimum is the one that is used.
         cubic: the minimum of the other fit.
+        window: the lowest and highest x of the parabola's fit.
         seeds: how many seeds are in the fits: those that trained at every rate of the cubic's window.
-        shift_S: each of these seeds' deviation of the optimum, in octaves.
-        bend_S: each of these seeds' relative deviation of the curvature.
-        identity: equal for two cells that are the same runs.
+        shifts: each of these seeds' deviation of the optimum, in octaves.
+        bends: each of these seeds' relative deviation of the parabola's curvature.
+        identity: equal for two cells whose fits are of the same runs.
+    """
+
+    parabola: Minimum
+    cubic: Minimum
+    window: tuple[float, float]
+    seeds: int
+    shifts: Floats
+    bends: Floats
+    identity: Hashable
+
+    @property
+    def difference(self) -> float:
+        """By how many octaves the parabola's minimum lies above the cubic's."""
+        return self.parabola.x - self.cubic.x
+
+
+@dataclass(frozen=True)
+class CellFit:
+    """A cell with its optimum.
+
+    Args:
+        best_index: the rate of lowest mean loss; None if no rate trained with every seed.
+        local: the optimum; None unless the status is `bracketed`.
     """
 
     cell: Cell
     status: CellStatus
     best_index: int | None
-    parabola: Minimum | None = None
-    cubic: Minimum | None = None
-    parabola_window: tuple[float, float] | None = None
-    seeds: int = 0
-    shift_S: Floats | None = None
-    bend_S: Floats | None = None
-    identity: object = None
+    local: LocalFit | None = None
 
 
 def fit_cell(cell: Cell) -> CellFit:
-    """Find the optimum of one cell, or say why there is none.
-
-    Args:
-        cell: its runs.
-
-    Returns:
-        A fit whose status is `bracketed`, or one without minima.
-    """
-    mean_R = cell.mean_R
+    """Find the optimum of one cell, or say by the status why there is none."""
+    mean_R = cell.mean()
     usable = [int(index) for index in np.flatnonzero(np.isfinite(mean_R))]
     if not usable:
         return CellFit(cell, CellStatus.UNRESOLVED, None)
     best = min(usable, key=lambda index: mean_R[index])
-    end = _first_diverged_above(cell, best)
     if best == usable[0]:
         return CellFit(cell, CellStatus.EDGE_LOW, best)
+    end = first_diverged_above(cell.some_diverged(), best)
     usable = [index for index in usable if index < end]
     if best == usable[-1]:
         return CellFit(cell, CellStatus.EDGE_HIGH, best)
-    return _fit_bracketed(cell, usable, best)
+    local = _fit_bracketed(cell, usable, best)
+    return CellFit(cell, CellStatus.BRACKETED if local else CellStatus.UNRESOLVED, best, local)
 
 
-def _first_diverged_above(cell: Cell, best: int) -> int:
-    """Index of the lowest rate above the best one at which any seed diverged."""
-    above = np.flatnonzero(cell.diverged_SxR.any(axis=0))
-    above = above[above > best]
-    return int(above[0]) if above.size else len(cell.rates)
+def first_diverged_above(diverged_R: NDArray[np.bool_], best: int) -> int:
+    """Index of the lowest diverged rate above the best one; the number of rates if there is none."""
+    above = np.flatnonzero(diverged_R[best + 1 :])
+    return best + 1 + int(above[0]) if above.size else len(diverged_R)
 
 
-def _fit_bracketed(cell: Cell, usable: list[int], best: int) -> CellFit:
-    x_U = cell.x_R[usable]
+def _fit_bracketed(cell: Cell, usable: list[int], best: int) -> LocalFit | None:
+    """Both fits over the usable rates, or None if one of them has no minimum."""
+    x_U = cell.x[usable]
     centre = usable.index(best)
     narrow = _window(x_U, centre, octaves=PARABOLA_OCTAVES, each_side=1, points=3)
     wide = _window(x_U, centre, octaves=CUBIC_OCTAVES, each_side=2, points=CUBIC_POINTS)
-    loss_SxU = cell.loss_SxR[:, usable]
+    loss_SxU = cell.loss[:, usable]
     complete_S = np.isfinite(loss_SxU[:, wide]).all(axis=1)
-    unresolved = CellFit(cell, CellStatus.UNRESOLVED, best)
     if wide.stop - wide.start < CUBIC_POINTS or not complete_S.any():
-        return unresolved
+        return None
     loss_SxU = loss_SxU[complete_S]
     mean_U = loss_SxU.mean(axis=0)
     parabola = polynomial_minimum(x_U[narrow], mean_U[narrow], degree=2)
     cubic = polynomial_minimum(x_U[wide], mean_U[wide], degree=3)
     if parabola is None or cubic is None:
-        return unresolved
+        return None
     deviation_SxN = (loss_SxU - mean_U)[:, narrow]
-    return CellFit(
-        cell=cell,
-        status=CellStatus.BRACKETED,
-        best_index=best,
+    fitted = [usable[index] for index in range(wide.start, wide.stop)]
+    return LocalFit(
         parabola=parabola,
         cubic=cubic,
-        parabola_window=(float(x_U[narrow][0]), float(x_U[narrow][-1])),
+        window=(float(x_U[narrow][0]), float(x_U[narrow][-1])),
         seeds=int(complete_S.sum()),
-        shift_S=deviation_SxN @ parabola.shift_R,
-        bend_S=deviation_SxN @ parabola.curvature_R / parabola.curvature,
-        identity=_identity(cell, np.flatnonzero(complete_S), [usable[i] for i in range(wide.start, wide.stop)]),
+        shifts=deviation_SxN @ parabola.shift,
+        bends=deviation_SxN @ parabola.bend / parabola.curvature,
+        identity=_identity(cell, [(int(s), r) for s in np.flatnonzero(complete_S) for r in fitted]),
     )
 
 
@@ -127,9 +137,8 @@ def _window(x_U: Floats, centre: int, *, octaves: float, each_side: int, points:
     return slice(low, high)
 
 
-def _identity(cell: Cell, seeds: "np.ndarray", indices: list[int]) -> object:
-    """The fitted runs: by name where all have one, else by width, rate, seed and loss to the last digit."""
-    pairs = [(int(s), r) for s in seeds for r in indices]
+def _identity(cell: Cell, pairs: list[tuple[int, int]]) -> Hashable:
+    """The fitted runs (seed, rate): by name if all have one, else by width and all digits of the losses."""
     if all(pair in cell.runs for pair in pairs):
         return frozenset(cell.runs[pair] for pair in pairs)
-    return cell.width, frozenset((cell.seeds[s], cell.rates[r], float(cell.loss_SxR[s, r])) for s, r in pairs)
+    return cell.width, frozenset((cell.seeds[s], cell.rates[r], float(cell.loss[s, r])) for s, r in pairs)

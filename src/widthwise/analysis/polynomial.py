@@ -24,15 +24,15 @@ class Minimum:
         x: where it is.
         value: the polynomial there.
         curvature: the second derivative there, positive.
-        shift_R: change of `x` per change of each fitted value.
-        curvature_R: change of the leading even coefficient's curvature, 2 c_2, per change of each fitted value.
+        shift: change of `x` per change of each fitted value [R].
+        bend: change of 2 c_2, the parabola's curvature, per change of each fitted value [R].
     """
 
     x: float
     value: float
     curvature: float
-    shift_R: Floats
-    curvature_R: Floats
+    shift: Floats
+    bend: Floats
 
 
 def polynomial_minimum(x_R: Floats, y_R: Floats, *, degree: int) -> Minimum | None:
@@ -66,8 +66,8 @@ def polynomial_minimum(x_R: Floats, y_R: Floats, *, degree: int) -> Minimum | No
         x=float(origin + t),
         value=float(t**k @ c_K),
         curvature=curvature,
-        shift_R=-(slope_K @ coefficients_KxR) / curvature,
-        curvature_R=2 * coefficients_KxR[2],
+        shift=-(slope_K @ coefficients_KxR) / curvature,
+        bend=2 * coefficients_KxR[2],
     )
 
 

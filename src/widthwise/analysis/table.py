@@ -87,7 +87,9 @@ def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
     except csv.Error as error:
         raise ValueError(f"{path}: not a CSV table ({error}); save it as comma-separated text") from None
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
+        raise ValueError(
+            f"{path}: cannot be read ({error.strerror}); check the file and its permissions"
+        ) from None
     if not lines:
         raise ValueError(f"{path}: the file is empty; its first row must name the columns {_names()}")
     return lines
@@ -124,12 +126,18 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
 def _observation(where: str, cells: Mapping[str, str]) -> Observation:
     """One row as a value; `where` opens every message."""
     if not cells["prescription"]:
-        raise ValueError(f"{where}: column 'prescription' is empty; give every run a label, the same if only one")
+        raise ValueError(
+            f"{where}: column 'prescription' is empty; give every run a label, the same if only one"
+        )
     width, rate = _whole(where, "width", cells["width"]), _number(where, "rate", cells["rate"])
     if width < 1:
-        raise ValueError(f"{where}: column 'width' is {cells['width']!r}; a width is a whole number of at least 1")
+        raise ValueError(
+            f"{where}: column 'width' is {cells['width']!r}; a width is a whole number of at least 1"
+        )
     if not (rate > 0 and math.isfinite(rate)):
-        raise ValueError(f"{where}: column 'rate' is {cells['rate']!r}; a learning rate is positive and finite")
+        raise ValueError(
+            f"{where}: column 'rate' is {cells['rate']!r}; a learning rate is positive and finite"
+        )
     loss = None if cells["loss"].lower() in NO_LOSS else _number(where, "loss", cells["loss"])
     return Observation(
         prescription=cells["prescription"],

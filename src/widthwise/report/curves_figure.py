@@ -37,6 +37,7 @@ def curves_figure(data: PageData) -> Figure | None:
         description=f"Training loss against step of {plural(len(curves), 'run')} at widths {', '.join(map(str, widths))}.",
         chart=in_panels(_layers(rows, curves, widths), len(present)),
         widths=len(widths),
+        image_note=f"The width shown is {widths[-1]}.",
     )
 
 

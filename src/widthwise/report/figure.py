@@ -6,6 +6,7 @@ from typing import Any
 
 import altair as alt
 
+from widthwise.report.numbers import LOWERED, RAISED
 from widthwise.report.palette import chart_config
 
 Row = dict[str, Any]
@@ -22,6 +23,7 @@ class Figure:
         description: its content in words, for a reader who cannot see it.
         chart: the chart, without title.
         widths: the number of widths that need a colour.
+        image_note: what an image must say because nobody can choose it there.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Figure:
     description: str
     chart: alt.TopLevelMixin
     widths: int
+    image_note: str = ""
 
 
 def page_spec(figure: Figure) -> dict[str, Any]:
@@ -42,10 +45,19 @@ def page_spec(figure: Figure) -> dict[str, Any]:
 
 def static_spec(figure: Figure) -> dict[str, Any]:
     """The specification for an image: with title and caption, on white."""
-    spec = page_spec(figure)
-    lines = textwrap.wrap(" ".join(figure.caption), width=_characters(spec))
+    spec = _plain_powers(page_spec(figure))
+    lines = textwrap.wrap(" ".join([*figure.caption, figure.image_note]), width=_characters(spec))
     title = {"text": figure.title, "subtitle": lines}
     return spec | {"title": title, "config": chart_config(figure.widths, dark=False), "padding": 16}
+
+
+def _plain_powers(value: Any) -> Any:
+    """Raised digits as "^−8": the fonts at hand when an image is drawn often lack them."""
+    if isinstance(value, str):
+        return RAISED.sub(lambda found: "^" + found.group().translate(LOWERED), value)
+    if isinstance(value, dict):
+        return {key: _plain_powers(item) for key, item in value.items()}
+    return [_plain_powers(item) for item in value] if isinstance(value, list) else value
 
 
 def _characters(spec: dict[str, Any]) -> int:

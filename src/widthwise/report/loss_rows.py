@@ -8,22 +8,25 @@ from widthwise.report.numbers import MISSING, loss_text, rate_label, rate_text
 from widthwise.report.uncertainty import optimum_interval
 from widthwise.report.strip import STRIP_ROW, STRIP_TOP
 from widthwise.report.valley import Valley
-from widthwise.report.words import VERDICT_SIGNS, cell_missing, level_text
+from widthwise.report.words import cell_missing, level_text
 
 
 def loss_rows(analysis: TransferResult, valley: Valley, widths: list[int]) -> list[Row]:
-    """One row per mean ("point"), per mark in the strip ("mark") and per optimum or edge ("optimum").
+    """Rows of kind "line", "point", "mark" and "optimum".
 
-    A mean that does not exist has a null loss, which breaks the line, and a mark in the strip.
+    A line breaks (null loss) where nothing trained, and ends at the cap on its way to a mean above it. A "point" is a
+    mean below the cap; a "mark" stands in the strip for what is not there; an "optimum" is a cell's optimum, or its
+    lowest mean where it has none.
     """
     rows: list[Row] = []
     for order, result in enumerate(analysis.results):
         for cell in result.cells:
             shared = _shared(result, order) | {"width": cell.width}
             pixel = STRIP_TOP + STRIP_ROW * widths.index(cell.width)
-            rows += [shared | _point(point) for point in cell.points]
+            rows += [shared | row for row in _line(cell, valley)]
+            rows += [shared | _point(point, valley) for point in cell.points if below(point, valley)]
             rows += [
-                shared | _point(point) | {"kind": "mark", "mark": mark, "pixel": pixel}
+                shared | _point(point, valley) | {"kind": "mark", "mark": mark, "pixel": pixel}
                 for point in cell.points
                 if (mark := _mark(point, valley)) is not None
             ]
@@ -33,18 +36,41 @@ def loss_rows(analysis: TransferResult, valley: Valley, widths: list[int]) -> li
 
 
 def _shared(result: PrescriptionResult, order: int) -> Row:
-    panel = f"{result.prescription}\n{VERDICT_SIGNS[result.verdict]} {result.verdict.value}"
+    panel = f"{result.prescription}\n{result.verdict.value}"
     return {"prescription": result.prescription, "panel": panel, "order": order}
 
 
-def _point(point: RatePoint) -> Row:
+def below(point: RatePoint, valley: Valley) -> bool:
+    """Whether a mean exists and is shown."""
+    return point.loss is not None and point.loss <= valley.cap
+
+
+def _line(cell: CellOptimum, valley: Valley) -> list[Row]:
+    rows: list[Row] = []
+    for k, point in enumerate(cell.points):
+        before = cell.points[k - 1] if k else None
+        if point.loss is not None and before is not None and before.loss is not None:
+            rows += _crossing(before.rate, before.loss, point.rate, point.loss, valley.cap)
+        rows.append({"kind": "line", "rate": point.rate, "loss": point.loss if below(point, valley) else None})
+    return rows
+
+
+def _crossing(rate: float, loss: float, next_rate: float, next_loss: float, cap: float) -> list[Row]:
+    """Where a segment crosses the cap, linear in log rate; nothing if it does not."""
+    if (loss <= cap) == (next_loss <= cap):
+        return []
+    share = (cap - loss) / (next_loss - loss)
+    return [{"kind": "line", "rate": rate * (next_rate / rate) ** share, "loss": cap}]
+
+
+def _point(point: RatePoint, valley: Valley) -> Row:
     known = point.low is not None and point.high is not None and point.trained > 1
     return {
         "kind": "point",
         "rate": point.rate,
         "loss": point.loss,
         "low": point.low,
-        "high": point.high,
+        "high": None if point.high is None else min(point.high, valley.cap),
         "learning rate": rate_text(point.rate),
         "mean loss": loss_text(point.loss),
         "seed range": f"{loss_text(point.low)} to {loss_text(point.high)}" if known else MISSING,

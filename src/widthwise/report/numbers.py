@@ -4,6 +4,7 @@ A missing value is an em dash and never a zero; an infinite bound is an infinity
 """
 
 import math
+import re
 
 from widthwise.analysis.result import Interval
 
@@ -11,6 +12,8 @@ MISSING = "—"
 INFINITY = "∞"
 
 _SUPERSCRIPT = str.maketrans("-−0123456789.", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")
+RAISED = re.compile("[⁻⁰¹²³⁴⁵⁶⁷⁸⁹][⁻⁰¹²³⁴⁵⁶⁷⁸⁹·]*")
+LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹·", "−0123456789.")
 
 
 def fixed(value: float | None, digits: int) -> str:
@@ -29,7 +32,12 @@ def percent(value: float | None) -> str:
     """A fraction in per cent, finer where it is small: 0.0012 is "0.12 %", 0.37 is "37 %"."""
     if value is None or math.isnan(value):
         return MISSING
-    return f"{_percent_number(value)}\N{NO-BREAK SPACE}%"
+    return _percent_number(value) if math.isinf(value) else f"{_percent_number(value)}\N{NO-BREAK SPACE}%"
+
+
+def short_percent(value: float) -> str:
+    """A chosen fraction, such as a margin, without trailing zeros: "1 %", "0.5 %"."""
+    return f"{100 * value:.6g}\N{NO-BREAK SPACE}%"
 
 
 def _percent_number(value: float) -> str:
@@ -39,9 +47,11 @@ def _percent_number(value: float) -> str:
 
 
 def percent_range(interval: Interval | None) -> str:
-    """The bounds of an interval of fractions: "0.03 to 0.25 %"."""
+    """The bounds of an interval of fractions: "0.03 to 0.25 %", "4.10 % or more"."""
     if interval is None:
         return MISSING
+    if math.isinf(interval.high):
+        return "unbounded" if interval.low <= 0 else f"{percent(interval.low)} or more"
     return f"{_percent_number(interval.low)} to {percent(interval.high)}"
 
 

@@ -85,10 +85,10 @@ def _layers(rows: list[Row], x: alt.X, y: alt.Y, assumptions: list[str]) -> alt.
     band = kind["line"].mark_area(clip=True, opacity=0.16, color=BLUE).encode(y=alt.Y("low:Q", title=_Y_TITLE), y2="high:Q")
     theory = kind["theory"].mark_line(clip=True, strokeWidth=2).encode(y=y, color=colour, strokeDash=dash)
     line = kind["line"].mark_line(clip=True, strokeWidth=2).encode(y=y, color=colour, strokeDash=dash)
-    ends = kind["theory"].mark_text(align="left", dx=5, fontSize=12).encode(y=y, text="end:N", color=colour)
+    ends = kind["theory"].mark_text(align="left", dx=9, fontSize=12).encode(y=y, text="end:N", color=colour)
     outer = kind["point"].mark_rule(clip=True, strokeWidth=1.2, color=BLUE).encode(y=alt.Y("outer low:Q", title=_Y_TITLE), y2="outer high:Q")
     inner = kind["point"].mark_rule(clip=True, strokeWidth=4, color=BLUE).encode(y=alt.Y("inner low:Q", title=_Y_TITLE), y2="inner high:Q")
-    points = kind["point"].mark_point(filled=True, size=95, shape="diamond", opacity=1, color=BLUE).encode(y=y, tooltip=tips)
+    points = kind["point"].mark_point(filled=True, size=60, shape="diamond", opacity=1, color=BLUE).encode(y=y, tooltip=tips)
     shapes = alt.Scale(domain=[s.value for s in _EDGE_SHAPES], range=list(_EDGE_SHAPES.values()))
     edges = kind["edge"].mark_point(size=90, strokeWidth=2, filled=False, color=THEORY[-1]).encode(
         y=y, shape=alt.Shape("status:N", scale=shapes, legend=None), tooltip=tips
@@ -102,18 +102,19 @@ def _caption(data: PageData, rows: list[Row]) -> tuple[str, ...]:
     lines: list[str] = []
     if any(row["kind"] == "point" for row in rows):
         lines.append(
-            "◆ fitted optimum of a width."
+            "Diamonds are the fitted optima."
             if data.analysis.noise is None
-            else f"◆ fitted optimum of a width: thick bar its {level} interval from the noise, thin bar with the "
-            "difference between the parabola and the cubic added."
+            else f"Diamonds are the fitted optima: the thick bar is the {level} interval of the noise, the thin one adds "
+            "the difference between the parabola and the cubic."
         )
     if any(row["kind"] == "line" and row["low"] is not None for row in rows):
         lines.append(f"The band is the {level} band of the fitted line.")
     if any(row["kind"] == "edge" for row in rows):
-        lines.append("△ ▽ □ lowest mean of a width without a bracketed optimum, which the fit leaves out.")
+        lines.append("Hollow grey marks are the lowest means of widths without a bracketed optimum, which the fit leaves out; a "
+            "triangle points to where the optimum lies.")
     if any(row["kind"] == "theory" for row in rows):
         lines.append(
             "Theory's lines have its exponent, written at their ends, and start from the base width's optimum (the "
-            "smallest bracketed width's where the base has none)."
+            "smallest bracketed width's if the base has none)."
         )
     return tuple(lines)

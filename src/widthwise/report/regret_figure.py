@@ -4,15 +4,16 @@ import math
 
 import altair as alt
 
-from widthwise.analysis.result import PrescriptionResult, Verdict
+from widthwise.analysis.result import TransferResult, Verdict
 from widthwise.report.figure import Figure, Row
-from widthwise.report.numbers import percent, percent_range, plural
+from widthwise.report.numbers import MISSING, percent, percent_range, plural, short_percent
 from widthwise.report.page_data import PageData
 from widthwise.report.palette import VERDICT_COLOURS
-from widthwise.report.words import VERDICT_SIGNS, level_text
+from widthwise.report.words import level_text
 
-_ROW = 46
-_LADDER = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
+_ROW = 52
+_LADDER = (0, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100)
+_REACH = 20  # an interval may stretch the axis to this many times the largest estimate
 
 
 def regret_figure(data: PageData) -> Figure | None:
@@ -20,82 +21,91 @@ def regret_figure(data: PageData) -> Figure | None:
     analysis = data.analysis
     if not analysis.results:
         return None
-    top = _top([result for result in analysis.results], analysis.margin)
-    rows = [_row(result, order, top) for order, result in enumerate(analysis.results)]
-    pairs = sorted({(r.regret.base_width, r.regret.largest_width) for r in analysis.results})
-    spans = ", ".join(f"{base} to {largest}" for base, largest in pairs)
-    caption = [
-        f"Loss given up at the largest width by keeping the base width's best rate (width {spans}), with its "
-        f"{level_text(analysis.level)} interval; the dashed line is the margin of {percent(analysis.margin)}.",
-        "The axis is linear up to the margin and logarithmic beyond.",
-    ]
-    if any(row["cut"] for row in rows):
-        caption.append("▷ the interval goes on beyond the axis.")
+    top = _top(analysis)
+    rows = _rows(analysis, top)
+    values = "; ".join(f"{row['prescription']} {row['verdict']}, {row['value']}" for row in rows)
     return Figure(
         name="loss-given-up",
         title="Loss given up at the largest width",
-        caption=tuple(caption),
+        caption=_caption(analysis, rows),
         description=(
             f"Relative loss given up for {plural(len(rows), 'prescription')} against the margin of "
-            f"{percent(analysis.margin)}: " + "; ".join(f"{row['prescription']}: {row['label']}" for row in rows)
+            f"{short_percent(analysis.margin)}: {values}."
         ),
         chart=_chart(rows, analysis.margin, top),
         widths=1,
     )
 
 
-def _top(results: list[PrescriptionResult], margin: float) -> float:
-    losses = [result.regret.loss for result in results if result.regret.loss is not None]
-    ends = [value for loss in losses for value in (loss.estimate, loss.high) if math.isfinite(value)]
+def _top(analysis: TransferResult) -> float:
+    """The end of the axis: every estimate, and every bound that is not absurdly far away."""
+    losses = [result.regret.loss for result in analysis.results if result.regret.loss is not None]
     estimates = [loss.estimate for loss in losses if math.isfinite(loss.estimate)]
-    return max([2 * margin, *(1.3 * value for value in ends if value <= 20 * max([margin, *estimates]))])
+    far = _REACH * max([analysis.margin, *estimates])
+    ends = [*estimates, *(loss.high for loss in losses if loss.high <= far)]
+    return max([2 * analysis.margin, *(1.15 * end for end in ends)])
 
 
-def _row(result: PrescriptionResult, order: int, top: float) -> Row:
-    loss, verdict = result.regret.loss, result.verdict
-    row: Row = {
-        "prescription": result.prescription, "order": order, "verdict": verdict.value, "reason": result.reason,
-        "estimate": None, "low": None, "high": None, "cut": False,
-    }  # fmt: skip
-    sign = f"{VERDICT_SIGNS[verdict]} {verdict.value}"
-    if loss is None:
-        return row | {"label": f"{sign} · not determined"}
-    return row | {
-        "label": f"{sign} · {percent(loss.estimate)} ({percent_range(loss)})",
-        "estimate": loss.estimate if loss.estimate <= top else None,
-        "low": max(loss.low, 0.0),
-        "high": min(loss.high, top),
-        "cut": loss.high > top,
-        "edge": top,
-    }
+def _rows(analysis: TransferResult, top: float) -> list[Row]:
+    rows: list[Row] = []
+    for order, result in enumerate(analysis.results):
+        loss = result.regret.loss
+        value = f"{percent(loss.estimate)} ({percent_range(loss)})" if loss is not None else f"{MISSING} not determined"
+        row: Row = {
+            "prescription": result.prescription, "label": f"{result.prescription}\n{value}", "order": order,
+            "verdict": result.verdict.value, "value": value, "reason": result.reason,
+            "estimate": None, "low": None, "high": None, "cut": False, "end": top,
+        }  # fmt: skip
+        if loss is not None:
+            row["estimate"] = loss.estimate if loss.estimate <= top else None
+            row["low"], row["high"] = min(max(loss.low, 0.0), top), min(loss.high, top)
+            row["cut"] = loss.high > top
+        rows.append(row)
+    return rows
 
 
 def _chart(rows: list[Row], margin: float, top: float) -> alt.LayerChart:
-    ladder = [step / 100 for step in _LADDER]
-    ticks = [0.0, *(step for step in ladder if margin / 5 < step <= top)]
-    labels = alt.Axis(values=ticks, labelExpr="format(datum.value * 100, '~g') + ' %'", labelOverlap=True)
     scale = alt.Scale(type="symlog", constant=margin, domain=[0, top], nice=False)
-    x = alt.X("low:Q", scale=scale, axis=labels, title="loss given up, relative")
-    y = alt.Y(
-        "prescription:N", sort=alt.EncodingSortField("order", op="min"), title=None,
-        axis=alt.Axis(labelFontSize=13, labelFontWeight=600, labelLimit=180, ticks=False, domain=False, grid=True),
+    ticks = [step for step in _LADDER if step <= top and (step == 0 or step > margin / 5)]
+    axis = alt.Axis(values=ticks, labelExpr="format(datum.value * 100, '~g') + ' %'", labelOverlap="greedy")
+    title = "loss given up"
+    lines = alt.Axis(
+        labelExpr="split(datum.label, '\\n')", labelFontSize=12.5, labelLineHeight=16, labelLimit=220,
+        ticks=False, domain=False, labelPadding=10, labelBaseline="middle", labelOffset=-8,
     )  # fmt: skip
-    verdicts = list(Verdict)
-    colour = alt.Color(
-        "verdict:N", legend=None,
-        scale=alt.Scale(domain=[v.value for v in verdicts], range=[VERDICT_COLOURS[v] for v in verdicts]),
-    )  # fmt: skip
-    tips = [alt.Tooltip(f"{name}:N") for name in ("prescription", "label", "reason")]
-    base = alt.Chart(alt.Data(values=rows)).encode(y=y)
-    area = alt.Chart(alt.Data(values=[{"from": 0, "to": margin}]))
-    allowed = area.mark_rect(opacity=0.09, color=VERDICT_COLOURS[Verdict.TRANSFERS]).encode(x=alt.X("from:Q", scale=scale), x2="to:Q")
-    line = area.mark_rule(strokeDash=[5, 4], strokeWidth=1.6).encode(x=alt.X("to:Q", scale=scale))
-    bar = base.mark_rule(strokeWidth=4, strokeCap="round", yOffset=9).encode(x=x, x2="high:Q", color=colour, tooltip=tips)
-    dot = base.mark_circle(size=120, opacity=1, yOffset=9).encode(x=alt.X("estimate:Q", scale=scale), color=colour, tooltip=tips)
+    y = alt.Y("label:N", sort=alt.EncodingSortField("order", op="min"), title=None, axis=lines)
+    shown = [verdict for verdict in Verdict if any(row["verdict"] == verdict for row in rows)]
+    colours = alt.Scale(domain=[v.value for v in shown], range=[VERDICT_COLOURS[v] for v in shown])
+    colour = alt.Color("verdict:N", title=None, scale=colours, legend=alt.Legend(symbolType="circle"))
+    tips = [alt.Tooltip(f"{name}:N") for name in ("prescription", "verdict", "value", "reason")]
+    x = alt.X("low:Q", scale=scale, axis=axis, title=title)
+    span = alt.Chart(alt.Data(values=[{"from": 0, "margin": margin}]))
+    allowed = span.mark_rect(opacity=0.1, color=VERDICT_COLOURS[Verdict.TRANSFERS]).encode(
+        x=alt.X("from:Q", scale=scale, title=title), x2="margin:Q"
+    )
+    line = span.mark_rule(strokeDash=[5, 4], strokeWidth=1.6).encode(x=alt.X("margin:Q", scale=scale, title=title))
+    base = alt.Chart().encode(y=y, color=colour)
+    bar = base.mark_rule(strokeWidth=4).encode(x=x, x2="high:Q", tooltip=tips)
+    dot = base.mark_circle(size=130, opacity=1).encode(x=alt.X("estimate:Q", scale=scale, title=title), tooltip=tips)
     arrow = (
         base.transform_filter(alt.FieldEqualPredicate(field="cut", equal=True))
-        .mark_point(shape="triangle-right", filled=True, size=110, opacity=1, yOffset=9)
-        .encode(x=alt.X("edge:Q", scale=scale), color=colour)
+        .mark_point(shape="triangle-right", filled=True, size=120, opacity=1, xOffset=-4)
+        .encode(x=alt.X("end:Q", scale=scale, title=title))
     )
-    text = base.mark_text(align="left", fontSize=12.5, dy=-10).encode(x=alt.value(8), text="label:N", tooltip=tips)
-    return alt.layer(allowed, line, bar, dot, arrow, text).properties(width=680, height=_ROW * len(rows))
+    layers: list[alt.Chart] = [allowed, line, bar, dot, arrow]
+    return alt.layer(*layers, data=alt.Data(values=rows)).properties(width=640, height=_ROW * len(rows))
+
+
+def _caption(analysis: TransferResult, rows: list[Row]) -> tuple[str, ...]:
+    spans = sorted({(result.regret.base_width, result.regret.largest_width) for result in analysis.results})
+    widths = ", ".join(f"{base} to {largest}" for base, largest in spans)
+    lines = [
+        f"What keeping the base width's best rate costs at the largest width (width {widths}), with its "
+        f"{level_text(analysis.level)} interval.",
+        f"The dashed line is the margin of {short_percent(analysis.margin)}: a prescription transfers if its "
+        "interval lies to the left of it.",
+        "The axis is close to linear below the margin and logarithmic above.",
+    ]
+    if any(row["cut"] for row in rows):
+        lines.append("An arrowhead marks an interval that goes on beyond the axis.")
+    return tuple(lines)

@@ -10,7 +10,7 @@ from widthwise.analysis.result import (
     TransferResult,
     Verdict,
 )
-from widthwise.report.numbers import fixed, listing, percent, percent_range
+from widthwise.report.numbers import fixed, listing, percent, percent_range, short_percent
 
 VERDICT_SIGNS = {Verdict.TRANSFERS: "✓", Verdict.DOES_NOT: "✗", Verdict.UNDECIDED: "?"}
 
@@ -57,15 +57,15 @@ def answer(result: PrescriptionResult, margin: float, level: float) -> str:
         Verdict.UNDECIDED: "not wholly on one side of",
     }[result.verdict]
     return (
-        f"{verb}: keeping the best rate of width {regret.base_width} at width {regret.largest_width} gives up "
-        f"{percent(regret.loss.estimate)} of the loss ({level_text(level)} interval {percent_range(regret.loss)}), "
-        f"{side} the margin of {percent(margin)}."
+        f"{verb}: keeping the best rate of width {regret.base_width} at width {regret.largest_width} raises the "
+        f"loss by {percent(regret.loss.estimate)} ({level_text(level)} interval {percent_range(regret.loss)}), "
+        f"{side} the margin of {short_percent(margin)}."
     )
 
 
 def level_text(level: float) -> str:
     """The level of an interval: "95 %"."""
-    return f"{100 * level:g}\N{NO-BREAK SPACE}%"
+    return short_percent(level)
 
 
 def regret_missing(result: PrescriptionResult) -> str:

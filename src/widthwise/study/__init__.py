@@ -1,1 +1,21 @@
-"""."""
+"""Studies: a specification becomes trials, trials become populations, and populations fill one store.
+
+`load_spec` reads and checks a specification, `run_study` runs it into a store or goes on with one, `resume_study` goes
+on with what a store holds. torch is imported when training begins.
+"""
+
+from widthwise.study.run import POPULATION_SIZE, RunState, resume_study, run_study
+from widthwise.study.spec import StudySpec
+from widthwise.study.spec_file import SpecSource, built_in_names, load_spec, parse_spec
+
+__all__ = [
+    "POPULATION_SIZE",
+    "RunState",
+    "SpecSource",
+    "StudySpec",
+    "built_in_names",
+    "load_spec",
+    "parse_spec",
+    "resume_study",
+    "run_study",
+]

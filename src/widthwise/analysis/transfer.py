@@ -1,0 +1,152 @@
+"""The analysis of one table, from runs to verdicts."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from widthwise.analysis.cell import make_cell, rate_points
+from widthwise.analysis.exponent import fit_exponent
+from widthwise.analysis.noise import Noise, distinct_fits, pool_noise
+from widthwise.analysis.observation import Observation
+from widthwise.analysis.optimum import CellFit, fit_cell
+from widthwise.analysis.regret import loss_given_up
+from widthwise.analysis.result import CellOptimum, PrescriptionResult, TransferResult
+from widthwise.analysis.validate import validate
+from widthwise.analysis.verdict import describe_unused, explain, judge
+
+
+def transfer(
+    observations: Iterable[Observation],
+    *,
+    base_width: int | None = None,
+    margin: float = 0.01,
+    level: float = 0.95,
+) -> TransferResult:
+    """Does the best learning rate of a small width stay good enough at the largest?
+
+    For each prescription: the optimum of every width, the exponent of its drift, the loss given up at the largest
+    width by keeping the base width's best rate, and a verdict on that loss.
+
+    Args:
+        observations: the whole table; the noise is pooled over all of it.
+        base_width: the width whose best rate is kept; by default each prescription's smallest.
+        margin: the relative loss below which giving it up counts as transfer.
+        level: of every interval, two-sided.
+
+    Raises:
+        ValueError: the table is unusable (see `validate`), or an option is out of range.
+
+    Example:
+        >>> runs = [
+        ...     Observation("p", width, 2.0**x, seed, 2 + 0.02 * (x + 6) ** 2 + 0.0001 * seed * x)
+        ...     for width in (128, 256) for x in range(-10, -1) for seed in (0, 1)
+        ... ]
+        >>> transfer(runs).results[0].verdict
+        <Verdict.TRANSFERS: 'transfers'>
+    """
+    observations = tuple(observations)
+    validate(observations)
+    if not margin > 0:
+        raise ValueError(f"the margin is {margin}; it must be positive: 0.01 is one per cent of the loss")
+    if not 0 < level < 1:
+        raise ValueError(f"the level is {level}; it must lie between 0 and 1: 0.95 gives 95 % intervals")
+    prescriptions = _fit_cells(observations)
+    bases = {name: _base_cell(name, fits, base_width) for name, fits in prescriptions.items()}
+    every_fit = [fit for fits in prescriptions.values() for fit in fits]
+    noise = pool_noise(every_fit)
+    return TransferResult(
+        results=tuple(
+            _result(fits, bases[name], noise, margin=margin, level=level)
+            for name, fits in prescriptions.items()
+        ),
+        margin=margin,
+        level=level,
+        noise=noise.sigma if noise else None,
+        degrees_of_freedom=noise.degrees_of_freedom if noise else 0,
+        notes=_notes(prescriptions, noise),
+    )
+
+
+def _fit_cells(observations: tuple[Observation, ...]) -> dict[str, list[CellFit]]:
+    """Every prescription's cells, by ascending width; prescriptions in order of appearance."""
+    groups: dict[str, dict[int, list[Observation]]] = {}
+    for observation in observations:
+        groups.setdefault(observation.prescription, {}).setdefault(observation.width, []).append(observation)
+    return {
+        name: [fit_cell(make_cell(widths[width])) for width in sorted(widths)]
+        for name, widths in groups.items()
+    }
+
+
+def _base_cell(name: str, fits: list[CellFit], base_width: int | None) -> CellFit:
+    if base_width is None:
+        return fits[0]
+    allowed = {fit.cell.width: fit for fit in fits[:-1]}
+    if base_width not in allowed:
+        raise ValueError(
+            f"the base width is {base_width}; prescription {name!r} has the widths "
+            f"{', '.join(str(fit.cell.width) for fit in fits)}: choose one below the largest"
+        )
+    return allowed[base_width]
+
+
+def _result(
+    fits: list[CellFit], base: CellFit, noise: Noise | None, *, margin: float, level: float
+) -> PrescriptionResult:
+    exponent = fit_exponent(fits, noise, level=level)
+    regret = loss_given_up(base, fits[-1], noise, level=level)
+    return PrescriptionResult(
+        prescription=base.cell.prescription,
+        cells=tuple(_optimum(fit, noise) for fit in fits),
+        exponent=exponent,
+        regret=regret,
+        verdict=judge(regret.loss, margin),
+        reason=explain(base, fits[-1], regret, exponent, margin=margin, level=level),
+    )
+
+
+def _optimum(fit: CellFit, noise: Noise | None) -> CellOptimum:
+    common: dict[str, Any] = {
+        "prescription": fit.cell.prescription,
+        "width": fit.cell.width,
+        "status": fit.status,
+        "points": rate_points(fit.cell),
+    }
+    local = fit.local
+    if local is None:
+        return CellOptimum(
+            **common, best=None, parabola=None, cubic=None, standard_error=None, systematic=None, loss=None
+        )
+    return CellOptimum(
+        **common,
+        best=local.parabola.x,
+        parabola=local.parabola.x,
+        cubic=local.cubic.x,
+        standard_error=noise.sigma / local.seeds**0.5 if noise else None,
+        systematic=abs(local.difference),
+        loss=local.parabola.value,
+    )
+
+
+def _notes(prescriptions: dict[str, list[CellFit]], noise: Noise | None) -> tuple[str, ...]:
+    """What the reader must know, one sentence each."""
+    every_fit = [fit for fits in prescriptions.values() for fit in fits]
+    bracketed = [(fit.cell, fit.local) for fit in every_fit if fit.local is not None]
+    notes = [f"not used: {describe_unused(fit)}." for fit in every_fit if fit.local is None]
+    notes += [
+        f"{cell.prescription}, width {cell.width}: {local.seeds} of {len(cell.seeds)} seeds trained at every "
+        "rate of the fit, and only they are used."
+        for cell, local in bracketed
+        if local.seeds < len(cell.seeds)
+    ]
+    if noise is None and bracketed:
+        notes.append(
+            "No optimum has two seeds, so its noise is unknown and there are no intervals: add a second seed."
+        )
+    shared = len(bracketed) - len(distinct_fits(every_fit))
+    if shared:
+        notes.append(f"{shared} of {len(bracketed)} optima repeat the same runs; the noise counts them once.")
+    largest = {fits[-1].cell.width for fits in prescriptions.values()}
+    if len(largest) > 1:
+        listed = ", ".join(f"{name}: {fits[-1].cell.width}" for name, fits in prescriptions.items())
+        notes.append(f"Prescriptions end at different widths ({listed}), each judged at its own largest.")
+    return tuple(notes)

@@ -1,0 +1,28 @@
+"""The command line: parse, look up, call, print. Everything heavy is imported by the command that needs it.
+
+Exit codes: 0 done, 1 an internal failure, 2 bad input (one message, nothing written), and for verdicts 3 does not
+transfer, 4 undecided.
+"""
+
+import typer
+
+from widthwise.cli.exponents import exponents
+from widthwise.cli.study import study_app
+from widthwise.cli.transfer import transfer_table
+
+app = typer.Typer(
+    name="widthwise",
+    help="Tune a small model, train a large one.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("exponents")(exponents)
+app.command("transfer")(transfer_table)
+app.add_typer(study_app, name="study")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,71 @@
+"""What a person sees while a study runs: a bar in a terminal, a line per population elsewhere."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from widthwise.study import RunState
+
+
+@contextmanager
+def show_progress() -> "Iterator[Callable[[RunState], None]]":
+    """Give a listener for `run_study`; lines go to standard error."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("starting", total=1.0)
+
+        def listen(state: "RunState") -> None:
+            progress.update(task, completed=state.work_done / state.work, description=describe(state))
+
+        yield listen
+
+
+class _Lines:
+    """Prints a line when a population begins, and one at the end."""
+
+    def __init__(self) -> None:
+        self._population = 0
+
+    def __call__(self, state: "RunState") -> None:
+        ended = state.trials_done == state.trials
+        if state.population != self._population or ended:
+            self._population = state.population
+            print(describe(state), file=sys.stderr, flush=True)
+
+
+def describe(state: "RunState") -> str:
+    """One line: models done, what is at work, the speed, the time left."""
+    parts = [
+        f"{state.trials_done} of {state.trials} models",
+        f"width {state.width}: {state.members} side by side, step {state.step} of {state.steps}",
+    ]
+    if state.tokens_per_second is not None:
+        parts.append(f"{state.tokens_per_second / 1e3:.1f} k tokens/s")
+    if state.seconds_left is not None:
+        parts.append(f"{duration(state.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    Example:
+        >>> duration(3725.2)
+        '1 h 02 min'
+        >>> duration(65)
+        '1 min 05 s'
+    """
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole} s"

@@ -1,0 +1,133 @@
+"""`widthwise study`: run, resume, report, verdict, export."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from widthwise.cli.errors import user_errors
+
+study_app = typer.Typer(
+    help="Run a study of learning-rate transfer and look at it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+MARGIN = 0.01
+"""The relative loss below which giving it up counts as transfer."""
+VERDICT_CODES = {"transfers": 0, "does not transfer": 3, "undecided": 4}
+
+
+class Device(StrEnum):
+    """Where to train."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class ExportFormat(StrEnum):
+    """What to export to."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+Store = Annotated[Path, typer.Argument(metavar="FILE", help="A study's store.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where to train; auto takes CUDA where there is one.")]
+MarginOption = Annotated[float, typer.Option(help="Relative loss that may be given up: 0.01 is 1 %.")]
+
+
+@study_app.command()
+@user_errors
+def run(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or a built-in study: quickstart.")],
+    store: Annotated[Path, typer.Option(help="The file to keep results in; continued if it exists.")],
+    device: DeviceOption = Device.AUTO,
+    population_size: Annotated[int, typer.Option(help="Models trained side by side, for a new store.")] = 32,
+) -> None:
+    """Train every model of a study that is not trained yet, then say what transfers."""
+    from widthwise.cli.progress import show_progress
+    from widthwise.study import load_spec, run_study
+
+    source = load_spec(spec)
+    with show_progress() as listener:
+        run_study(source, store, device=device.value, population_size=population_size, listener=listener)
+    _print_verdicts(store, MARGIN)
+
+
+@study_app.command()
+@user_errors
+def resume(store: Store, device: DeviceOption = Device.AUTO) -> None:
+    """Go on with a study from its store alone."""
+    from widthwise.cli.progress import show_progress
+    from widthwise.study import resume_study
+
+    with show_progress() as listener:
+        resume_study(store, device=device.value, listener=listener)
+    _print_verdicts(store, MARGIN)
+
+
+@study_app.command()
+@user_errors
+def report(
+    store: Store,
+    out: Annotated[Path, typer.Option(help="The folder for report.html and the figures.")],
+    margin: MarginOption = MARGIN,
+) -> None:
+    """Write one page to look at, and its figures as PNG and SVG."""
+    from widthwise.report import study_page_data, write_report
+
+    for path in write_report(study_page_data(store, margin=margin), out):
+        print(path)
+
+
+@study_app.command()
+@user_errors
+def verdict(
+    store: Store,
+    require: Annotated[str, typer.Option(metavar="NAME", help="The prescription that is asked about.")],
+    margin: MarginOption = MARGIN,
+) -> None:
+    """Exit with 0 if a prescription transfers, 3 if it does not, 4 if that is undecided."""
+    from widthwise.report import study_page_data
+
+    results = {r.prescription: r for r in study_page_data(store, margin=margin).analysis.results}
+    if require not in results:
+        raise ValueError(f"--require {require!r} is no prescription of {str(store)!r}; choose one of {list(results)}")
+    result = results[require]
+    print(f"{require}: {result.verdict.value}: {result.reason}")
+    raise typer.Exit(VERDICT_CODES[result.verdict.value])
+
+
+@study_app.command()
+@user_errors
+def export(
+    store: Store,
+    output: Annotated[ExportFormat, typer.Option("--format", help="What to write.")] = ExportFormat.CSV,
+    out: Annotated[Path | None, typer.Option(help="The file; CSV goes to standard output without it.")] = None,
+) -> None:
+    """Write one row per cell, in the columns that `widthwise transfer` reads."""
+    from widthwise.records import read_study
+    from widthwise.study.export import to_csv, write_table
+
+    study = read_study(store)
+    if out is not None:
+        write_table(study, out, output.value)
+    elif output is ExportFormat.CSV:
+        sys.stdout.write(to_csv(study))
+    else:
+        raise ValueError("--format parquet needs --out FILE; it is not text")
+
+
+def _print_verdicts(store: Path, margin: float) -> None:
+    from rich.console import Console
+
+    from widthwise.report import study_page_data, summary_line, verdict_table
+
+    data = study_page_data(store, margin=margin)
+    console = Console()
+    console.print(verdict_table(data.analysis, data.predictions))
+    console.print(summary_line(data.analysis))

@@ -1,0 +1,95 @@
+"""From a study's store to the values that the analysis and the page take."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from widthwise.analysis import Observation, TransferResult, transfer
+from widthwise.records import StoredStudy, TrialRow, TrialStatus, read_curves, read_study
+from widthwise.report.page_data import PageData, TrainingCurve
+
+
+def observations(study: StoredStudy) -> tuple[Observation, ...]:
+    """Every cell whose trial has ended; a cell that is still pending is no observation.
+
+    Raises:
+        ValueError: no trial has ended yet.
+    """
+    found = tuple(
+        Observation(
+            prescription=cell.arm,
+            width=cell.width,
+            rate=cell.learning_rate,
+            seed=cell.seed,
+            loss=study.trials[cell.trial].validation_loss,
+            run=study.trials[cell.trial].identity,
+        )
+        for cell in study.cells
+        if study.trials[cell.trial].status is not TrialStatus.PENDING
+    )
+    if not found:
+        raise ValueError(f"study {study.name!r} has no finished trial yet; `widthwise study resume` goes on with it")
+    return found
+
+
+def predictions(study: StoredStudy) -> Mapping[str, Mapping[str, str]]:
+    """Theory's exponent of the best rate, per arm and alignment assumption."""
+    return {
+        arm.name: {"full alignment": arm.predicted_full, "no alignment": arm.predicted_none}
+        for arm in study.arms
+    }
+
+
+def study_page_data(store: Path, *, margin: float, base_width: int | None = None) -> PageData:
+    """Read a store, analyse it, and gather what its page shows.
+
+    Args:
+        store: the file.
+        margin: the relative loss below which giving it up counts as transfer.
+        base_width: the width whose best rate is kept; the smallest by default.
+
+    Raises:
+        ValueError: not a store, or too little in it to analyse.
+    """
+    study = read_study(store)
+    seen = observations(study)
+    analysis: TransferResult = transfer(seen, base_width=base_width, margin=margin)
+    return PageData(
+        title=study.name,
+        observations=seen,
+        analysis=analysis,
+        predictions=predictions(study),
+        counts=Counter(trial.status.value for trial in study.trials.values()),
+        curves=_curves(study, read_curves(store)),
+        spec=study.spec,
+        machine=study.hosts[-1] if study.hosts else {},
+        failures=tuple(_failure(study, t) for t in study.trials.values() if t.reason is not None),
+    )
+
+
+def _curves(
+    study: StoredStudy, points: Mapping[int, tuple[tuple[int, float], ...]]
+) -> tuple[TrainingCurve, ...]:
+    return tuple(
+        TrainingCurve(
+            prescription=cell.arm,
+            width=cell.width,
+            rate=cell.learning_rate,
+            seed=cell.seed,
+            steps=tuple(step for step, _ in points[cell.trial]),
+            losses=tuple(loss for _, loss in points[cell.trial]),
+        )
+        for cell in study.cells
+        if cell.trial in points
+    )
+
+
+def _failure(study: StoredStudy, trial: TrialRow) -> str:
+    cells = [c for c in study.cells if c.trial == trial.id]
+    arms = ", ".join(cell.arm for cell in cells)
+    where = "" if trial.step is None else f" at step {trial.step}"
+    first = cells[0]
+    return (
+        f"{arms}, width {first.width}, rate {first.learning_rate:.3g}, seed {first.seed}: "
+        f"{trial.status.value}{where}, {trial.reason}"
+    )

@@ -1,0 +1,71 @@
+"use strict";
+(() => {
+  const payload = JSON.parse(document.getElementById("figure-data").textContent);
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const boxes = [...document.querySelectorAll("input[data-prescription]")];
+  const gap = 24;
+  const axisRoom = 66;
+  const narrowest = 230;
+
+  const visible = () => boxes.filter((box) => box.checked).map((box) => box.dataset.prescription);
+
+  function fitted(spec, room, panels, correction) {
+    const copy = structuredClone(spec);
+    if (boxes.length > 0) {
+      copy.transform = [{ filter: { field: "prescription", oneOf: visible() } }, ...(copy.transform ?? [])];
+    }
+    if (copy.facet) {
+      const columns = Math.max(1, Math.min(panels.shown, 4, Math.floor((room - axisRoom) / (narrowest + gap))));
+      const width = Math.floor((room - axisRoom - gap * (columns - 1)) / columns - correction);
+      copy.columns = columns;
+      if (columns === 1) copy.resolve = { axis: { x: "independent" } };
+      copy.spec.width = Math.max(160, Math.min(width, 620));
+      copy.facet.header.labelLimit = copy.spec.width;
+    } else {
+      copy.width = "container";
+      copy.autosize = { type: "fit-x", contains: "padding" };
+      copy.height = (copy.height / panels.total) * panels.shown;
+    }
+    return copy;
+  }
+
+  async function draw(element) {
+    const spec = payload.figures[element.dataset.figure];
+    const room = element.clientWidth;
+    const shown = boxes.length > 0 ? visible().length : 1;
+    const panels = { shown, total: Math.max(boxes.length, 1) };
+    element.hidden = shown === 0;
+    if (shown === 0) return;
+    const config = structuredClone(dark.matches ? payload.dark : payload.light);
+    config.background = "transparent";
+    if (room < 520) config.legend = { ...config.legend, columns: 2 };
+    const options = { renderer: "svg", config, actions: { export: true, source: false, compiled: false, editor: false } };
+    let result = await vegaEmbed(element, fitted(spec, room, panels, 0), options);
+    const excess = element.querySelector("svg").getBoundingClientRect().width - room;
+    if (spec.facet && excess > 0) {
+      const columns = result.spec.columns;
+      result.finalize();
+      result = await vegaEmbed(element, fitted(spec, room, panels, Math.ceil(excess / columns) + 1), options);
+    }
+    element.dataset.drawn = "yes";
+  }
+
+  async function drawAll() {
+    for (const element of document.querySelectorAll("[data-figure]")) await draw(element);
+    document.documentElement.dataset.ready = "yes";
+  }
+
+  let lastWidth = document.documentElement.clientWidth;
+  let waiting;
+  addEventListener("resize", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => {
+      if (document.documentElement.clientWidth === lastWidth) return;
+      lastWidth = document.documentElement.clientWidth;
+      drawAll();
+    }, 200);
+  });
+  dark.addEventListener("change", drawAll);
+  for (const box of boxes) box.addEventListener("change", drawAll);
+  drawAll();
+})();

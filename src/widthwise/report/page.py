@@ -1,0 +1,85 @@
+"""One self-contained HTML page: everything it loads is inside it, and nothing in it is loaded from elsewhere."""
+
+import json
+from functools import cache
+from typing import Any
+
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from widthwise.report.figure import page_spec, schema_version
+from widthwise.report.figures import make_figures
+from widthwise.report.numbers import percent, short_percent
+from widthwise.report.page_data import PageData
+from widthwise.report.palette import chart_config
+from widthwise.report.tables import BADGES, CELL_COLUMNS, assumptions, cell_rows, verdict_rows
+from widthwise.report.words import answer, headline, level_text, noise_sentence
+
+_HARMLESS = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&'\u2028\u2029"})
+COUNT_ORDER = ("completed", "diverged", "failed", "pending")
+
+
+def render_page(data: PageData) -> str:
+    """The page of a report.
+
+    Equal data gives equal bytes. Every text of the data is escaped.
+
+    Args:
+        data: the content.
+    """
+    figures = make_figures(data)
+    analysis = data.analysis
+    widths = max((figure.widths for figure in figures), default=1)
+    payload = {
+        "figures": {figure.name: page_spec(figure) for figure in figures},
+        "light": chart_config(widths, dark=False),
+        "dark": chart_config(widths, dark=True),
+    }
+    counts = [name for name in COUNT_ORDER if name in data.counts]
+    counts += sorted(set(data.counts) - set(counts))
+    return _environment().get_template("template.html.j2").render(
+        data=data,
+        headline=headline(analysis),
+        answers=[
+            (result.prescription, BADGES[result.verdict], answer(result, analysis.margin, analysis.level))
+            for result in analysis.results
+        ],
+        level=level_text(analysis.level),
+        margin=short_percent(analysis.margin),
+        percent=percent,
+        verdict_rows=verdict_rows(data),
+        assumptions=assumptions(data),
+        figures=figures,
+        prescriptions=[result.prescription for result in analysis.results],
+        noise=noise_sentence(analysis),
+        counts=[(name, data.counts[name]) for name in counts],
+        cell_columns=CELL_COLUMNS,
+        cell_rows=cell_rows(analysis),
+        payload=safe_json(payload),
+        bundle=_bundle(),
+    )  # fmt: skip
+
+
+def safe_json(value: Any) -> Markup:
+    """JSON that no text inside can break out of a script element, on one line and in a fixed order."""
+    text = json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.translate(_HARMLESS))  # noqa: S704 - every character that HTML reads is escaped
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("widthwise", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _bundle() -> Markup:
+    """Vega, Vega-Lite and Vega-Embed as one script."""
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=schema_version())
+    return Markup(script.replace("</script", "<\\/script").replace("<!--", "<\\!--"))  # noqa: S704

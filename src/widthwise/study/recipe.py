@@ -1,0 +1,97 @@
+"""A trial's recipe: everything its run depends on, as canonical JSON, and the identity that is its hash.
+
+A recipe holds resolved numbers, not names: two prescriptions that give every tensor the same numbers are one trial. The
+numbers stand in the folded gauge, computed from exact exponents and rounded to 12 digits. An explicit multiplier is kept
+beside them only where it changes the run, which is where it is no power of two: a power of two moves through every
+operation without rounding. Device, threads and population are not part of it.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from widthwise.scaling import TensorNumbers
+
+DIGITS = 12
+Recipe = Mapping[str, Any]
+
+
+def rounded(value: float) -> float:
+    """A number as recipes hold it.
+
+    Example:
+        >>> rounded(0.1 + 0.2)
+        0.3
+    """
+    return float(f"{value:.{DIGITS}g}")
+
+
+def canonical_json(recipe: Recipe) -> str:
+    """Sorted keys, no spaces, shortest floats: equal recipes have equal texts."""
+    return json.dumps(recipe, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def identity(recipe: Recipe) -> str:
+    """SHA-256 of the canonical JSON, hexadecimal."""
+    return hashlib.sha256(canonical_json(recipe).encode()).hexdigest()
+
+
+def pack_numbers(
+    folded: Mapping[str, TensorNumbers], explicit: Mapping[str, TensorNumbers] | None
+) -> dict[str, dict[str, Any]]:
+    """The `tensors` and `multipliers` of a recipe.
+
+    Args:
+        folded: the numbers in the folded gauge.
+        explicit: the same run's numbers with its multipliers, or None if it runs folded.
+    """
+    tensors = {name: [rounded(n.init), rounded(n.rate), rounded(n.epsilon)] for name, n in folded.items()}
+    packed: dict[str, dict[str, Any]] = {"tensors": _merge_blocks(tensors)}
+    multipliers = {name: rounded(n.multiplier) for name, n in (explicit or {}).items()}
+    if any(math.frexp(m)[0] != 0.5 for m in multipliers.values()):
+        packed["multipliers"] = _merge_blocks(multipliers)
+    return packed
+
+
+def unpack_numbers(recipe: Recipe, names: Mapping[str, Any], *, rate_power: int) -> dict[str, TensorNumbers]:
+    """What the trainer is told: the inverse of `pack_numbers`.
+
+    Args:
+        names: the model's tensors.
+        rate_power: how many powers of a multiplier the rate takes up when folded (`theory.rate_power`).
+    """
+    tensors, multipliers = recipe["tensors"], recipe.get("multipliers")
+    numbers: dict[str, TensorNumbers] = {}
+    for name in names:
+        init, rate, epsilon = _look_up(tensors, name)
+        m = 1.0 if multipliers is None else _look_up(multipliers, name)
+        numbers[name] = TensorNumbers(
+            init=init / m, multiplier=m, rate=rate / m**rate_power, epsilon=epsilon * m
+        )
+    return numbers
+
+
+def _any_block(name: str) -> str:
+    return re.sub(r"\.\d+", ".*", name)
+
+
+def _merge_blocks(values: Mapping[str, Any]) -> dict[str, Any]:
+    """One entry `blocks.*.x` for the tensors of all blocks where they agree."""
+    groups: dict[str, list[str]] = {}
+    for name in values:
+        groups.setdefault(_any_block(name), []).append(name)
+    merged: dict[str, Any] = {}
+    for pattern, names in groups.items():
+        first = values[names[0]]
+        if all(values[name] == first for name in names):
+            merged[pattern] = first
+        else:
+            merged |= {name: values[name] for name in names}
+    return merged
+
+
+def _look_up(values: Mapping[str, Any], name: str) -> Any:
+    return values[name] if name in values else values[_any_block(name)]

@@ -1,0 +1,138 @@
+"""Trains a population from its trials' recipes: the bridge from a study's records to the training room."""
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from widthwise.records import TrialRow, TrialStatus
+from widthwise.study.expand import RULES
+from widthwise.study.recipe import Recipe, unpack_numbers
+from widthwise.study.store import TrialResult
+from widthwise.theory import rate_power
+
+if TYPE_CHECKING:
+    import torch
+
+    from widthwise.models import ReferenceModel
+    from widthwise.optim import MemberUpdate
+    from widthwise.train import Corpus, Outcome
+    from widthwise.train import Recipe as TrainRecipe
+
+CURVE_POINTS = 50
+"""Points of a stored training curve; they observe a run and are no part of its identity."""
+
+
+def choose_device(name: str) -> "torch.device":
+    """The device to train on.
+
+    Args:
+        name: `cpu`, `cuda`, or `auto` for CUDA where there is one.
+
+    Raises:
+        ValueError: `cuda` where there is none, or another name.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise ValueError(f"device {name!r} is unknown; choose cpu, cuda or auto")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device 'cuda' was asked for but torch sees no CUDA device; choose cpu or auto")
+    return torch.device(name)
+
+
+def host_facts(device: "torch.device") -> dict[str, str]:
+    """What results depend on beyond their recipes: machine, versions, threads."""
+    import numpy
+    import torch
+
+    from widthwise import __version__
+
+    return {
+        "machine": platform.platform(),
+        "processor": platform.machine(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "threads": str(torch.get_num_threads()),
+        "widthwise": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+    }
+
+
+def train_trials(
+    trials: Sequence[TrialRow],
+    corpus: "Corpus",
+    *,
+    device: "torch.device",
+    progress: Callable[[int], None] | None = None,
+) -> list[TrialResult]:
+    """Train the trials of one population side by side, in the order given.
+
+    Args:
+        trials: all of one shape (`expand.shape_key`).
+        progress: called now and then with the number of steps done.
+    """
+    from widthwise.train import Member, train_population
+
+    recipes: list[Recipe] = [json.loads(trial.recipe) for trial in trials]
+    shared = train_recipe(recipes[0])
+    power = rate_power(RULES[recipes[0]["optimizer"]["kind"]])
+    tensors = shared.model.tensors()
+    members = [
+        Member(
+            numbers=unpack_numbers(recipe, tensors, rate_power=power),
+            init_seed=recipe["seeds"]["init"],
+            data_seed=recipe["seeds"]["data"],
+        )
+        for recipe in recipes
+    ]
+    outcomes = train_population(shared, members, corpus, device=device, progress=progress)
+    return [_result(trial.id, outcome) for trial, outcome in zip(trials, outcomes, strict=True)]
+
+
+def train_recipe(recipe: Recipe) -> "TrainRecipe":
+    """What a population shares, as the training room takes it."""
+    from widthwise.train import Precision, WarmupCosine
+    from widthwise.train import Recipe as TrainRecipe
+
+    return TrainRecipe(
+        model=_model(recipe),
+        update=_update(recipe),
+        schedule=WarmupCosine(**recipe["schedule"]),
+        batch=recipe["batch"],
+        precision=Precision(recipe["precision"]),
+        validation_windows=recipe["validation_windows"],
+        curve_points=CURVE_POINTS,
+    )
+
+
+def _model(recipe: Recipe) -> "ReferenceModel":
+    from widthwise.models import MLP, Transformer
+    from widthwise.train import VOCABULARY
+
+    sizes = {field: value for field, value in recipe["model"].items() if field != "kind"}
+    kinds = {"transformer": Transformer, "mlp": MLP}
+    return kinds[recipe["model"]["kind"]](vocabulary=VOCABULARY, **sizes)
+
+
+def _update(recipe: Recipe) -> "MemberUpdate":
+    from widthwise.optim import AdamAtan2Update, AdamUpdate, SgdUpdate
+
+    constants = {field: value for field, value in recipe["optimizer"].items() if field != "kind"}
+    kinds = {"sgd": SgdUpdate, "adam": AdamUpdate, "adam-atan2": AdamAtan2Update}
+    return kinds[recipe["optimizer"]["kind"]](**constants)
+
+
+def _result(trial: int, outcome: "Outcome") -> TrialResult:
+    divergence = outcome.divergence
+    return TrialResult(
+        trial=trial,
+        status=TrialStatus.COMPLETED if divergence is None else TrialStatus.DIVERGED,
+        reason=None if divergence is None else divergence.reason,
+        step=None if divergence is None else divergence.step,
+        validation_loss=outcome.validation_loss,
+        curve=outcome.curve,
+    )

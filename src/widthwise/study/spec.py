@@ -1,0 +1,206 @@
+"""A study's specification: a YAML mapping, checked as a whole, so that all mistakes are named at once.
+
+    name: quickstart
+    model: {kind: transformer, depth: 2, head_dim: 16, context: 64}
+    widths: [32, 64, 128]
+    arms:
+      - {parameterization: standard, rates: global}
+      - {parameterization: [standard, mup], rates: full}
+    optimizer: {kind: adam}
+    learning_rates: {lowest: 2^-10, highest: 2^-2}
+    seeds: [0, 1]
+    training: {steps: 100, batch: 8}
+    corpus: python-stdlib
+
+Each default stands at its field. An arm whose `parameterization` or `rates` is a list stands for all combinations.
+"""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from widthwise.scaling import Anchor, EpsilonPolicy, Gauge
+
+_POWER_OF_TWO = re.compile(r"2\^(-?\d+(?:\.\d+)?)")
+
+
+def _power_of_two(value: object) -> object:
+    """Accept `2^-7.5` where a number is meant."""
+    match = _POWER_OF_TWO.fullmatch(value.strip()) if isinstance(value, str) else None
+    return 2.0 ** float(match.group(1)) if match else value
+
+
+def _as_list(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+Rate = Annotated[float, BeforeValidator(_power_of_two), Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TransformerSpec(_Section):
+    """The paper's decoder-only Transformer."""
+
+    kind: Literal["transformer"]
+    depth: Count
+    head_dim: Count
+    context: Count
+
+
+class MLPSpec(_Section):
+    """A chain of ReLU layers over the last `window` tokens."""
+
+    kind: Literal["mlp"]
+    depth: Count
+    window: Count
+    context: Count
+
+
+class SgdSpec(_Section):
+    """SGD with momentum."""
+
+    kind: Literal["sgd"]
+    momentum: Decay = 0.9
+
+
+class AdamSpec(_Section):
+    """Adam; betas and epsilon default to NanoDO's, whose epsilon of 1e-9 is the paper's baseline."""
+
+    kind: Literal["adam"]
+    beta1: Decay = 0.9
+    beta2: Decay = 0.98
+    epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-9
+    epsilon_policy: EpsilonPolicy = EpsilonPolicy.CONSTANT
+
+
+class AdamAtan2Spec(_Section):
+    """Adam-atan2, which has no epsilon: step = a * atan2(m_hat, b * sqrt(v_hat))."""
+
+    kind: Literal["adam-atan2"]
+    beta1: Decay = 0.9
+    beta2: Decay = 0.98
+    a: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    b: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+
+
+OptimizerSpec = Annotated[SgdSpec | AdamSpec | AdamAtan2Spec, Field(discriminator="kind")]
+
+
+class RateGrid(_Section):
+    """Base learning rates from `lowest` to at most `highest`, `per_octave` to a factor of 2."""
+
+    lowest: Rate
+    highest: Rate
+    per_octave: Count = 1
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "RateGrid":
+        if self.highest < self.lowest:
+            raise ValueError(f"highest {self.highest} is below lowest {self.lowest}; exchange them")
+        return self
+
+    def rates(self) -> tuple[float, ...]:
+        """The grid, ascending."""
+        rates: list[float] = []
+        while (rate := self.lowest * 2.0 ** (len(rates) / self.per_octave)) <= self.highest * (1 + 1e-9):
+            rates.append(rate)
+        return tuple(rates)
+
+
+class RateList(_Section):
+    """Base learning rates, one by one."""
+
+    values: Annotated[tuple[Rate, ...], Field(min_length=1)]
+
+    def rates(self) -> tuple[float, ...]:
+        """The rates, ascending, each once."""
+        return tuple(sorted(set(self.values)))
+
+
+def _rate_list(value: object) -> object:
+    return {"values": value} if isinstance(value, list) else value
+
+
+LearningRates = Annotated[RateList | RateGrid, BeforeValidator(_rate_list)]
+
+
+class ArmSpec(_Section):
+    """One prescription, or all combinations of the lists given; what it leaves out comes from the study."""
+
+    parameterization: Annotated[
+        tuple[Literal["standard", "ntk", "mup", "mean-field"], ...], BeforeValidator(_as_list)
+    ]
+    rates: Annotated[tuple[Literal["global", "full", "none"], ...], BeforeValidator(_as_list)]
+    name: str | None = None
+    optimizer: OptimizerSpec | None = None
+    learning_rates: LearningRates | None = None
+
+
+class TrainingSpec(_Section):
+    """The horizon of every trial: warm-up as a share of the steps, then a cosine to `floor` times the rate."""
+
+    steps: Count
+    batch: Count
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class StudySpec(_Section):
+    """A whole study. `base_width` defaults to the smallest width."""
+
+    name: Annotated[str, Field(min_length=1)]
+    model: Annotated[TransformerSpec | MLPSpec, Field(discriminator="kind")]
+    widths: Annotated[tuple[Count, ...], Field(min_length=1)]
+    base_width: Count | None = None
+    anchor: Anchor = Anchor.RELATIVE
+    gauge: Gauge = Gauge.FOLDED
+    arms: Annotated[tuple[ArmSpec, ...], Field(min_length=1)]
+    optimizer: OptimizerSpec
+    learning_rates: LearningRates
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    training: TrainingSpec
+    corpus: Annotated[str, Field(min_length=1)]
+    validation_windows: Count = 64
+
+    @field_validator("widths")
+    @classmethod
+    def _ascending(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(widths)) != len(widths):
+            raise ValueError(f"widths {list(widths)} name a width twice; name each once")
+        return tuple(sorted(widths))
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError(f"seeds {list(seeds)} name a seed twice; name each once")
+        return seeds
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> "StudySpec":
+        if isinstance(self.model, TransformerSpec):
+            head_dim = self.model.head_dim
+            wrong = [width for width in self.all_widths if width % head_dim]
+            if wrong:
+                raise ValueError(
+                    f"widths {wrong} are not multiples of model.head_dim {head_dim}; "
+                    f"change them or choose a head_dim that divides all of {list(self.all_widths)}"
+                )
+        return self
+
+    @property
+    def base(self) -> int:
+        """The width that rates are relative to."""
+        return self.widths[0] if self.base_width is None else self.base_width
+
+    @property
+    def all_widths(self) -> tuple[int, ...]:
+        """Every width that a model is built at, or that scales are relative to."""
+        return tuple(sorted({*self.widths, self.base}))

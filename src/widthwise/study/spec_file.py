@@ -1,0 +1,83 @@
+"""From a file or a built-in name to a checked specification, with every mistake named by field, value and remedy."""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from widthwise.study.spec import StudySpec
+
+_SUFFIX = ".yaml"
+
+
+@dataclass(frozen=True)
+class SpecSource:
+    """A specification and the text it was read from."""
+
+    spec: StudySpec
+    text: str
+
+
+def built_in_names() -> list[str]:
+    """The names of the specifications that come with the package."""
+    folder = resources.files("widthwise.study") / "specs"
+    return sorted(p.name.removesuffix(_SUFFIX) for p in folder.iterdir() if p.name.endswith(_SUFFIX))
+
+
+def load_spec(source: str) -> SpecSource:
+    """Read a specification.
+
+    Args:
+        source: the path of a YAML file, or the name of a built-in specification.
+
+    Raises:
+        ValueError: no such file or name, not YAML, not a mapping, or a specification with mistakes (all are listed).
+    """
+    if source in built_in_names():
+        return parse_spec((resources.files("widthwise.study") / "specs" / (source + _SUFFIX)).read_text("utf-8"))
+    path = Path(source)
+    if not path.is_file():
+        raise ValueError(
+            f"spec {source!r} is neither a file nor a built-in study; give a YAML file or one of {built_in_names()}"
+        )
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"spec {source!r} cannot be read: {error}; give a YAML file in UTF-8") from error
+    return parse_spec(text, origin=source)
+
+
+def parse_spec(text: str, *, origin: str = "the specification") -> SpecSource:
+    """Check the text of a specification.
+
+    Args:
+        text: YAML.
+        origin: what to call it in messages.
+
+    Raises:
+        ValueError: not YAML, not a mapping, or mistakes (all are listed, one a line).
+    """
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{origin} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        kind = {list: "a list", str: "a text", type(None): "empty"}.get(type(data), f"a {type(data).__name__}")
+        raise ValueError(f"{origin} is {kind}; it must be a mapping with the fields {list(StudySpec.model_fields)}")
+    try:
+        return SpecSource(StudySpec.model_validate(data), text)
+    except ValidationError as error:
+        raise ValueError(f"{origin} has {_mistakes(error)}") from error
+
+
+def _mistakes(error: ValidationError) -> str:
+    lines: list[str] = []
+    for item in error.errors(include_url=False):
+        field = ".".join(str(part) for part in item["loc"]) or "the whole"
+        message = item["msg"].removeprefix("Value error, ")
+        given = item["input"]
+        value = "" if item["type"] == "missing" or isinstance(given, dict | list) else f" (given: {given!r})"
+        lines.append(f"  {field}: {message}{value}")
+    return f"{len(lines)} mistake{'s' * (len(lines) > 1)}:\n" + "\n".join(lines)

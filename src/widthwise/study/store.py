@@ -1,0 +1,158 @@
+"""The store's one writer.
+
+A store is made whole, with every trial and every population's composition, under a temporary name and then moved into
+place. While it is open for writing, a lock on `FILE.lock` keeps others out; write-ahead logging keeps every finished
+population through a kill at any moment. Closing leaves one file.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from widthwise.records import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, TrialStatus, check_store
+from widthwise.study.expand import StudyPlan
+from widthwise.study.recipe import canonical_json
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """How a trial ended, as the store keeps it."""
+
+    trial: int
+    status: TrialStatus
+    reason: str | None
+    step: int | None
+    validation_loss: float | None
+    curve: tuple[tuple[int, float], ...]
+
+
+def create_store(path: Path, *, name: str, spec: str, corpus: str, plan: StudyPlan) -> None:
+    """Write a new store, whole or not at all.
+
+    Args:
+        spec: the specification's text.
+        corpus: the hash of the text that trials train on.
+
+    Raises:
+        ValueError: the folder does not exist or cannot be written.
+    """
+    if not path.parent.is_dir():
+        raise ValueError(f"folder {str(path.parent)!r} of the store does not exist; make it first")
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.unlink(missing_ok=True)
+        with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+            _write_plan(connection, name=name, spec=spec, corpus=corpus, plan=plan)
+        os.replace(temporary, path)
+    except (OSError, sqlite3.OperationalError) as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise ValueError(f"store {str(path)!r} cannot be written: {error}; choose another folder") from error
+
+
+def _write_plan(
+    connection: sqlite3.Connection, *, name: str, spec: str, corpus: str, plan: StudyPlan
+) -> None:
+    connection.executescript(
+        f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};{SCHEMA}"
+    )
+    connection.execute("BEGIN")
+    connection.execute("INSERT INTO study VALUES (1, ?, ?, ?, ?)", (name, spec, corpus, _now()))
+    rows = [arm.row() for arm in plan.arms]
+    connection.executemany(
+        "INSERT INTO arm VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (r.name, i, r.parameterization, r.prescription, r.optimizer, r.predicted_full, r.predicted_none)
+            for i, r in enumerate(rows)
+        ],
+    )
+    connection.executemany(
+        "INSERT INTO trial VALUES (?, ?, ?, 'pending', NULL, NULL, NULL)",
+        [(trial.id, trial.identity, canonical_json(trial.recipe)) for trial in plan.trials],
+    )
+    connection.executemany(
+        "INSERT INTO cell VALUES (?, ?, ?, ?, ?)",
+        [(c.arm, c.width, c.learning_rate, c.seed, c.trial) for c in plan.cells],
+    )
+    for id_, trials in enumerate(plan.populations, start=1):
+        connection.execute("INSERT INTO population VALUES (?, 'pending', NULL, NULL)", (id_,))
+        connection.executemany(
+            "INSERT INTO composition VALUES (?, 0, ?, 0, ?)",
+            [(id_, position, trial) for position, trial in enumerate(trials)],
+        )
+    connection.execute("COMMIT")
+
+
+class StoreWriter:
+    """An open store, while this process is its writer. Made by `writing`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._host: int | None = None
+
+    def register_host(self, facts: Mapping[str, str]) -> None:
+        """Say on what machine and with what versions this process works."""
+        cursor = self._connection.execute(
+            "INSERT INTO host (started, facts) VALUES (?, ?)", (_now(), json.dumps(dict(facts)))
+        )
+        self._host = cursor.lastrowid
+
+    def finish_population(self, population: int, results: Sequence[TrialResult], *, seconds: float) -> None:
+        """Record a population's results in one transaction: all of them or none."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for r in results:
+                self._connection.execute(
+                    "UPDATE trial SET status = ?, reason = ?, step = ?, validation_loss = ? WHERE id = ?",
+                    (r.status.value, r.reason, r.step, r.validation_loss, r.trial),
+                )
+                self._connection.executemany(
+                    "INSERT INTO curve VALUES (?, ?, ?)", [(r.trial, step, loss) for step, loss in r.curve]
+                )
+            self._connection.execute(
+                "UPDATE population SET status = 'completed', host = ?, seconds = ? WHERE id = ?",
+                (self._host, seconds, population),
+            )
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[StoreWriter]:
+    """Open a store as its only writer.
+
+    Raises:
+        ValueError: not a store (see `records.check_store`), another process is writing it, or it cannot be written.
+    """
+    check_store(path)
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ValueError(f"store {str(path)!r} cannot be written: {error}; copy it to another folder") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"store {str(path)!r} is being written by another process; wait for it") from error
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            try:
+                yield StoreWriter(connection)
+            finally:
+                # Leaving the write-ahead log truncates it: what remains is one file.
+                connection.execute("PRAGMA journal_mode = DELETE")
+        lock_path.unlink(missing_ok=True)
+    finally:
+        os.close(lock)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,37 @@
+"""How much work a population is, for the time that is left: tokens times parameters."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from widthwise.records import StoredStudy
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The size of one population: `tokens` over all members and steps, `work` in tokens times parameters."""
+
+    width: int
+    members: int
+    steps: int
+    tokens: int
+    work: float
+
+
+def workloads(study: StoredStudy) -> Mapping[int, Workload]:
+    """The workload of every population, by its id (imports torch for the models' shapes)."""
+    from widthwise.study.runner import train_recipe
+
+    loads: dict[int, Workload] = {}
+    for population in study.populations:
+        recipe = train_recipe(json.loads(study.trials[population.trials[0]].recipe))
+        members = len(population.trials)
+        tokens = members * recipe.schedule.steps * recipe.batch * recipe.model.context
+        loads[population.id] = Workload(
+            width=recipe.model.width,
+            members=members,
+            steps=recipe.schedule.steps,
+            tokens=tokens,
+            work=float(tokens) * recipe.model.parameter_count,
+        )
+    return loads
