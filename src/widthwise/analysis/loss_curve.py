@@ -10,12 +10,11 @@ Source: Fritsch and Carlson, Monotone piecewise cubic interpolation, SIAM J. Num
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from widthwise.analysis.cell import Cell, Floats
-from widthwise.analysis.optimum import CellFit, LocalFit, first_diverged_above
+from widthwise.analysis.optimum import LocalFit, first_diverged_above
 
-SAMPLES = 513
+SAMPLES = 129
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,13 @@ class LossCurve:
         x: the rates that trained, up to the first above the best one that did not [R].
         loss: their losses [R].
         diverged_from: log2 of the first rate above them at which every seed diverged; infinite if none did.
-        fit: the cell's optimum, whose parabola holds inside its window; None if there is none.
+        fit: the cell's optimum, whose parabola holds inside its window.
     """
 
     x: Floats
     loss: Floats
     diverged_from: float
-    fit: LocalFit | None
+    fit: LocalFit
 
     def lower(self, x_N: Floats) -> Floats:
         """The least the loss can be."""
@@ -45,45 +44,30 @@ class LossCurve:
 
     def samples(self, low: float, high: float) -> Floats:
         """Positions between two rates at which to look for the extremes: evenly spaced ones, knots and the vertex."""
-        special = [*self.x, self.diverged_from, *([self.fit.parabola.x] if self.fit else [])]
+        special = [*self.x, self.diverged_from, self.fit.parabola.x]
         inside = [x for x in special if low <= x <= high and np.isfinite(x)]
         return np.unique(np.concatenate([np.linspace(low, high, SAMPLES), inside]))
 
     def _inside(self, x_N: Floats) -> Floats:
-        if len(self.x) < 2:
-            return np.full_like(x_N, self.loss[0])
         from scipy.interpolate import PchipInterpolator
 
         interpolated_N = np.asarray(PchipInterpolator(self.x, self.loss)(x_N))
-        if self.fit is None:
-            return interpolated_N
         parabola, (low, high) = self.fit.parabola, self.fit.window
         fitted_N = parabola.value + parabola.curvature / 2 * (x_N - parabola.x) ** 2
         return np.where((x_N >= low) & (x_N <= high), fitted_N, interpolated_N)
 
 
-def loss_curve(fit: CellFit, best: int) -> LossCurve:
-    """The curve of a cell's seed mean, around its best rate (by index)."""
-    cell = fit.cell
-    return _curve(cell, best, cell.mean(), cell.some_diverged(), fit.local)
-
-
-def seed_curve(fit: CellFit, best: int, seed: int) -> LossCurve:
-    """The curve of one seed (by index), without the fit."""
-    cell = fit.cell
-    return _curve(cell, best, cell.loss[seed], cell.diverged[seed], None)
-
-
-def _curve(
-    cell: Cell, best: int, loss_R: Floats, diverged_R: NDArray[np.bool_], local: LocalFit | None
-) -> LossCurve:
-    end = first_diverged_above(diverged_R, best)
-    known = [index for index in range(end) if np.isfinite(loss_R[index])]
+def loss_curve(cell: Cell, local: LocalFit) -> LossCurve:
+    """The curve of a cell around its optimum."""
+    best = int(np.searchsorted(cell.x, local.window[1]))  # no rate from the best one to here diverged
+    mean_R = cell.mean()
+    end = first_diverged_above(cell.some_diverged(), best)
+    known = [index for index in range(end) if np.isfinite(mean_R[index])]
     dead_R = cell.some_diverged() & ~np.asarray(np.isfinite(cell.loss).any(axis=0))
     dead = first_diverged_above(dead_R, best)
     return LossCurve(
         x=cell.x[known],
-        loss=loss_R[known],
+        loss=mean_R[known],
         diverged_from=float(cell.x[dead]) if dead < len(cell.x) else np.inf,
         fit=local,
     )

@@ -29,7 +29,7 @@ from widthwise.analysis.result import CellStatus
 PARABOLA_OCTAVES = 1.0
 CUBIC_OCTAVES = 2.0
 CUBIC_POINTS = 4
-ROUNDING = 1e-6  # rates such as 0.1 * 2^k are a factor of 2 apart only up to rounding
+ROUNDING = 0.02  # octaves: rates such as 0.00141 and 0.00283 are a factor of 2 apart only up to rounding
 
 
 @dataclass(frozen=True)

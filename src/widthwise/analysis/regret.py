@@ -11,8 +11,8 @@ with r the estimate and r_low, r_high the extremes of the curve over the interva
 interval of a regret near one per cent covers too rarely.
 
 Where the largest width's best rate is at an edge of its grid, a lower bound can still be stated: its true minimum is
-at most the loss at that edge. The bound is the smallest excess over the edge, over every seed and the whole interval of
-the kept rate.
+at most the loss at that edge, and the loss grows from there to the kept rate. The bound is the excess over the edge of
+the last rate that was run before the kept rate's interval begins, in the seed where it is smallest.
 
 Source: Zou and Donner, Construction of confidence limits about effect measures, Statistics in Medicine 27 (2008).
 """
@@ -21,7 +21,7 @@ import math
 
 import numpy as np
 
-from widthwise.analysis.loss_curve import LossCurve, loss_curve, seed_curve
+from widthwise.analysis.loss_curve import LossCurve, loss_curve
 from widthwise.analysis.noise import Noise, contrast, student_quantile
 from widthwise.analysis.optimum import CellFit, LocalFit
 from widthwise.analysis.polynomial import Minimum
@@ -49,7 +49,7 @@ def loss_given_up(base: CellFit, largest: CellFit, noise: Noise | None, *, level
             loss = _bound_from_edge(kept, largest, largest.best_index, noise, level=level)
         elif best.parabola.value > 0:
             offset = contrast([kept, best], [1.0, -1.0], noise, level=level).total
-            curve = loss_curve(largest, largest.best_index)
+            curve = loss_curve(largest.cell, best)
             bend = student_quantile(level, noise.degrees_of_freedom) * noise.bend / math.sqrt(best.seeds)
             loss = _excess(curve, best.parabola, offset, bend)
     return Regret(*widths, offset=offset, loss=loss)
@@ -57,11 +57,10 @@ def loss_given_up(base: CellFit, largest: CellFit, noise: Noise | None, *, level
 
 def plain_regret(base: CellFit, largest: CellFit) -> float | None:
     """The estimate alone, for a table whose noise is unknown; None if it has none."""
-    if base.local is None or largest.local is None or largest.best_index is None:
+    if base.local is None or largest.local is None or largest.local.parabola.value <= 0:
         return None
-    minimum = largest.local.parabola.value
-    kept_loss = loss_curve(largest, largest.best_index).upper(np.array([base.local.parabola.x]))[0]
-    return max(0.0, float(kept_loss) / minimum - 1) if minimum > 0 else None
+    kept_loss = loss_curve(largest.cell, largest.local).upper(np.array([base.local.parabola.x]))[0]
+    return max(0.0, float(kept_loss) / largest.local.parabola.value - 1)
 
 
 def _excess(curve: LossCurve, best: Minimum, offset: Interval, bend: float) -> Interval:
@@ -88,14 +87,15 @@ def _bound_from_edge(
     """
     kept = contrast([base], [1.0], noise, level=level).total
     low, high = kept.low - abs(base.difference), kept.high + abs(base.difference)
-    edge = float(largest.cell.x[best])
-    inside = {CellStatus.EDGE_LOW: low > edge, CellStatus.EDGE_HIGH: high < edge}
-    edge_S = largest.cell.loss[:, best]
-    if not inside.get(largest.status, False) or not (edge_S > 0).all():
+    cell = largest.cell
+    made_R = np.asarray((np.isfinite(cell.loss) | cell.diverged).all(axis=0))
+    if largest.status is CellStatus.EDGE_LOW:
+        between = np.flatnonzero(made_R & (cell.x <= low) & (cell.x > cell.x[best]))[::-1]
+    else:
+        between = np.flatnonzero(made_R & (cell.x >= high) & (cell.x < cell.x[best]))
+    edge_S = cell.loss[:, best]
+    if largest.status is CellStatus.UNRESOLVED or not between.size or not (edge_S > 0).all():
         return None
-    bounds: list[float] = []
-    for seed, at_edge in enumerate(edge_S):
-        curve = seed_curve(largest, best, seed)
-        bounds.append(float(curve.lower(curve.samples(low, high)).min() / at_edge) - 1)
-    bound = max(0.0, min(bounds))
-    return Interval(bound, bound, math.inf)
+    kept_S = cell.loss[:, between[0]]
+    bound = float(np.where(np.isfinite(kept_S), kept_S / edge_S - 1, np.inf).min())
+    return Interval(max(0.0, bound), max(0.0, bound), math.inf)

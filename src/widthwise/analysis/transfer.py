@@ -138,6 +138,7 @@ def _notes(prescriptions: dict[str, list[CellFit]], noise: Noise | None) -> tupl
         for cell, local in bracketed
         if local.seeds < len(cell.seeds)
     ]
+    notes += [note for fit in every_fit for note in _holes(fit)]
     if noise is None and bracketed:
         notes.append(
             "No optimum has two seeds, so its noise is unknown and there are no intervals: add a second seed."
@@ -150,3 +151,15 @@ def _notes(prescriptions: dict[str, list[CellFit]], noise: Noise | None) -> tupl
         listed = ", ".join(f"{name}: {fits[-1].cell.width}" for name, fits in prescriptions.items())
         notes.append(f"Prescriptions end at different widths ({listed}), each judged at its own largest.")
     return tuple(notes)
+
+
+def _holes(fit: CellFit) -> list[str]:
+    """A rate below an optimum that diverged: rarely the rate's doing, so the fit passes over it, but it is said."""
+    if fit.local is None:
+        return []
+    cell = fit.cell
+    return [
+        f"{cell.prescription}, width {cell.width}: a run diverged at 2^{x:.2f}, below the best rate; the fit leaves "
+        "that rate out, and if the failure had another cause the run should be made again."
+        for x in cell.x[: fit.best_index][cell.some_diverged()[: fit.best_index]]
+    ]

@@ -19,14 +19,20 @@ def check_store(path: Path) -> None:
         ValueError: nothing there, not a file, not SQLite, not a store, or a store of another schema version.
     """
     if not path.exists():
-        raise ValueError(f"store {str(path)!r} does not exist; `widthwise study run SPEC --store {path}` makes one")
+        raise ValueError(
+            f"store {str(path)!r} does not exist; `widthwise study run SPEC --store {path}` makes one"
+        )
     try:
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
     except OSError as error:
-        raise ValueError(f"store {str(path)!r} cannot be read: {error.strerror}; give a store's file") from error
+        raise ValueError(
+            f"store {str(path)!r} cannot be read: {error.strerror}; give a store's file"
+        ) from error
     if magic != _MAGIC:
-        raise ValueError(f"store {str(path)!r} is not an SQLite file; give another name, it was left as it is")
+        raise ValueError(
+            f"store {str(path)!r} is not an SQLite file; give another name, it was left as it is"
+        )
     try:
         with closing(_connect(path)) as connection:
             application = _pragma(connection, "application_id")
@@ -81,7 +87,9 @@ def read_curves(path: Path) -> Mapping[int, tuple[tuple[int, float], ...]]:
     """Trial id -> (step, training loss) in order; a trial without a curve is absent."""
     curves: dict[int, list[tuple[int, float]]] = {}
     with _reading(path) as connection:
-        for trial, step, loss in connection.execute("SELECT trial, step, loss FROM curve ORDER BY trial, step"):
+        for trial, step, loss in connection.execute(
+            "SELECT trial, step, loss FROM curve ORDER BY trial, step"
+        ):
             curves.setdefault(trial, []).append((step, loss))
     return {trial: tuple(points) for trial, points in curves.items()}
 
@@ -100,9 +108,12 @@ def _populations(connection: sqlite3.Connection) -> Iterator[PopulationRow]:
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     check_store(path)
-    with closing(_connect(path)) as connection:
-        connection.execute("BEGIN")
-        yield connection
+    try:
+        with closing(_connect(path)) as connection:
+            connection.execute("BEGIN")
+            yield connection
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"store {str(path)!r} cannot be read: {error}; it was left as it is") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

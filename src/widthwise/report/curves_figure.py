@@ -4,7 +4,7 @@ import math
 
 import altair as alt
 
-from widthwise.report.figure import Figure, Row, in_panels, zoom
+from widthwise.report.figure import Figure, Row, in_panels, tips, zoom
 from widthwise.report.numbers import plural, rate_text
 from widthwise.report.page_data import PageData, TrainingCurve
 from widthwise.report.ticks import all_dyadic, rate_ticks
@@ -25,7 +25,9 @@ def curves_figure(data: PageData) -> Figure | None:
     present = [name for name in names if any(curve.prescription == name for curve in curves)]
     rows = [_row(curve, names.index(curve.prescription)) for curve in curves]
     widths = sorted({curve.width for curve in curves})
-    caption = ["One line per run, coloured by its learning rate; a line that ends early or leaves the panel diverged."]
+    caption = [
+        "One line per run, coloured by its learning rate; a line that ends early or leaves the panel diverged."
+    ]
     if max(len(curve.steps) for curve in curves) > _MOST_POINTS:
         caption.append(f"At most {_MOST_POINTS} evenly spaced steps of each run are drawn.")
     if len(curves) < len(usable):
@@ -34,7 +36,9 @@ def curves_figure(data: PageData) -> Figure | None:
         name="training-curves",
         title="Training curves",
         caption=tuple(caption),
-        description=f"Training loss against step of {plural(len(curves), 'run')} at widths {', '.join(map(str, widths))}.",
+        description=(
+            f"Training loss against step of {plural(len(curves), 'run')} at widths {', '.join(map(str, widths))}."
+        ),
         chart=in_panels(_layers(rows, curves, widths), len(present)),
         widths=len(widths),
         image_note=f"The width shown is {widths[-1]}.",
@@ -49,11 +53,15 @@ def _spread(curves: list[TrainingCurve], most: int) -> list[TrainingCurve]:
     """At most so many curves: whole seeds as long as they fit, then evenly spaced ones of the next."""
     if len(curves) <= most:
         return curves
-    return curves[:most] if curves[0].seed != curves[most - 1].seed else curves[:: math.ceil(len(curves) / most)]
+    return (
+        curves[:most] if curves[0].seed != curves[most - 1].seed else curves[:: math.ceil(len(curves) / most)]
+    )
 
 
 def _row(curve: TrainingCurve, order: int) -> Row:
-    points = [(step, loss) for step, loss in zip(curve.steps, curve.losses, strict=True) if math.isfinite(loss)]
+    points = [
+        (step, loss) for step, loss in zip(curve.steps, curve.losses, strict=True) if math.isfinite(loss)
+    ]
     count = min(len(points), _MOST_POINTS)
     kept = [points[round(k * (len(points) - 1) / max(count - 1, 1))] for k in range(count)]
     return {
@@ -65,31 +73,31 @@ def _row(curve: TrainingCurve, order: int) -> Row:
 
 
 def _layers(rows: list[Row], curves: list[TrainingCurve], widths: list[int]) -> alt.LayerChart:
-    rates = sorted({curve.rate for curve in curves})
+    low, high = min(min(row["loss"]) for row in rows), max(row["loss"][0] for row in rows)
+    span = max(high - low, 1e-6)
+    losses = alt.Scale(domain=[low - 0.03 * span, low + 1.05 * span], nice=False, zero=False)
+    width = alt.param(
+        name="curve_width", value=widths[-1], bind=alt.binding_select(options=widths, name="width ")
+    )
+    lines = alt.Chart(mark=alt.MarkDef(type="line", clip=True, strokeWidth=1.5, opacity=0.85)).encode(
+        x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5), scale=alt.Scale(nice=False)),
+        y=alt.Y("loss:Q", title="training loss", scale=losses),
+        color=_colour(sorted({curve.rate for curve in curves})),
+        detail="run:N",
+        tooltip=tips("prescription", "width", "learning rate", "seed"),
+    )
+    chart = alt.LayerChart(data=alt.Data(values=rows), layer=[lines], height=_HEIGHT)
+    chosen = chart.transform_filter("datum.width == curve_width").transform_flatten(["step", "loss"])
+    return chosen.add_params(width, zoom("curve_zoom"))
+
+
+def _colour(rates: list[float]) -> alt.Color:
     ticks = rate_ticks(rates[0], rates[-1], dyadic=all_dyadic(rates), most=6)
-    low = min(min(row["loss"]) for row in rows)
-    starts = [row["loss"][0] for row in rows]
-    high = max(max(starts), low + 1e-6)
-    width = alt.param(name="curve_width", value=widths[-1], bind=alt.binding_select(options=widths, name="width "))
-    colour = alt.Color(
-        "rate:Q", title="learning rate",
+    return alt.Color(
+        "rate:Q",
+        title="learning rate",
         scale=alt.Scale(type="log", base=2, domain=[rates[0], rates[-1]], nice=False),
-        legend=alt.Legend(values=list(ticks.values), labelExpr=ticks.label_expr, gradientLength=220, gradientThickness=11),
-    )  # fmt: skip
-    lines = (
-        alt.Chart()
-        .mark_line(clip=True, strokeWidth=1.5, opacity=0.85)
-        .encode(
-            x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5), scale=alt.Scale(nice=False)),
-            y=alt.Y("loss:Q", title="training loss", scale=alt.Scale(domain=[low - 0.03 * (high - low), high + 0.05 * (high - low)], nice=False, zero=False)),
-            color=colour, detail="run:N",
-            tooltip=[alt.Tooltip(f"{name}:N") for name in ("prescription", "width", "learning rate", "seed")],
-        )
-    )  # fmt: skip
-    return (
-        alt.layer(lines, data=alt.Data(values=rows))
-        .transform_filter("datum.width == curve_width")
-        .transform_flatten(["step", "loss"])
-        .properties(height=_HEIGHT)
-        .add_params(width, zoom("curve_zoom"))
+        legend=alt.Legend(
+            values=list(ticks.values), labelExpr=ticks.label_expr, gradientLength=220, gradientThickness=11
+        ),
     )

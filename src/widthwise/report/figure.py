@@ -89,6 +89,16 @@ def in_panels(layers: alt.LayerChart, panels: int, *, width: int = 300) -> alt.F
     )
 
 
+def of_kind(chart: alt.Chart, kind: str) -> alt.Chart:
+    """The chart of the rows of one kind only."""
+    return chart.transform_filter(alt.FieldEqualPredicate(field="kind", equal=kind))
+
+
+def tips(*names: str) -> list[alt.Tooltip]:
+    """A tooltip with these fields, each already text."""
+    return [alt.Tooltip(f"{name}:N") for name in names]
+
+
 def zoom(name: str) -> alt.Parameter:
     """Pan by dragging and zoom with shift and wheel, so that scrolling the page stays scrolling the page."""
     return alt.selection_interval(name=name, bind="scales", zoom="wheel![event.shiftKey]")

@@ -28,7 +28,9 @@ def observations(study: StoredStudy) -> tuple[Observation, ...]:
         if study.trials[cell.trial].status is not TrialStatus.PENDING
     )
     if not found:
-        raise ValueError(f"study {study.name!r} has no finished trial yet; `widthwise study resume` goes on with it")
+        raise ValueError(
+            f"study {study.name!r} has no finished trial yet; `widthwise study resume` goes on with it"
+        )
     return found
 
 

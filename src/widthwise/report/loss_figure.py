@@ -3,7 +3,7 @@
 import altair as alt
 
 from widthwise.analysis.result import CellStatus
-from widthwise.report.figure import Figure, Row, in_panels, zoom
+from widthwise.report.figure import Figure, Row, in_panels, of_kind, tips, zoom
 from widthwise.report.loss_rows import loss_rows
 from widthwise.report.numbers import plural, significant
 from widthwise.report.page_data import PageData
@@ -19,8 +19,8 @@ _SHAPES = {
     CellStatus.EDGE_LOW.value: "triangle-left",
     CellStatus.EDGE_HIGH.value: "triangle-right",
     CellStatus.UNRESOLVED.value: "square",
-    "diverged": "M-.6,-.6L.6,.6M.6,-.6L-.6,.6",
-    "some seeds diverged": "M-.6,-.6L.6,.6M.6,-.6L-.6,.6",
+    "diverged": "M-.8,-.8L.8,.8M.8,-.8L-.8,.8",
+    "some seeds diverged": "M-.8,-.8L.8,.8M.8,-.8L-.8,.8",
     "loss off the scale": "triangle-up",
 }
 _RUN_TIPS = ("prescription", "width", "learning rate", "mean loss", "seed range", "seeds")
@@ -37,7 +37,7 @@ def loss_figure(data: PageData) -> Figure | None:
     rates = sorted({point.rate for cell in cells for point in cell.points})
     rows = loss_rows(data.analysis, valley, widths)
     strip = STRIP_ROW * len(widths) + STRIP_TOP if any(row["kind"] == "mark" for row in rows) else 0
-    layers = _layers(_x(rates), _y(valley, strip), widths, strip)
+    layers = _layers(rows, _x(rates), _y(valley, strip), widths, strip)
     return Figure(
         name="loss-against-rate",
         title="Loss against learning rate",
@@ -46,7 +46,7 @@ def loss_figure(data: PageData) -> Figure | None:
             f"Final loss against base learning rate for {plural(len(data.analysis.results), 'prescription')} at "
             f"widths {', '.join(map(str, widths))}; each line's optimum is marked."
         ),
-        chart=in_panels(layers.properties(data=alt.Data(values=rows)), len(data.analysis.results)),
+        chart=in_panels(layers, len(data.analysis.results)),
         widths=len(widths),
     )
 
@@ -74,56 +74,52 @@ def _y(valley: Valley, strip: int) -> alt.Y:
     )
 
 
-def _layers(x: alt.X, y: alt.Y, widths: list[int], strip: int) -> alt.LayerChart:
+def _layers(rows: list[Row], x: alt.X, y: alt.Y, widths: list[int], strip: int) -> alt.LayerChart:
     chosen = alt.selection_point(name="loss_widths", fields=["width"], bind="legend")
     legend = alt.Legend(symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1, titleOrient="left")
     colour = alt.Color("width:O", title="width", sort=widths, legend=legend)
     shown = alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.12))
     faint = alt.when(chosen).then(alt.value(0.2)).otherwise(alt.value(0.03))
     base = alt.Chart().encode(x=x, y=y, color=colour, opacity=shown)
-    points, lines = _of_kind(base, "point"), _of_kind(base, "line")
+    points, lines = of_kind(base, "point"), of_kind(base, "line")
     low = alt.Y("low:Q", title=_Y_TITLE)
     layers: list[alt.Chart] = [
         points.mark_area(clip=True).encode(y=low, y2="high:Q", opacity=faint),
         lines.mark_line(clip=True, strokeWidth=2),
-        points.mark_circle(clip=True, size=34).encode(tooltip=_tips(_RUN_TIPS)),
-        *_optima(_of_kind(base, "optimum")),
+        points.mark_circle(clip=True, size=34).encode(tooltip=tips(*_RUN_TIPS)),
+        *_optima(of_kind(base, "optimum")),
     ]
     if strip:
         layers.append(alt.Chart().mark_rule(strokeDash=[2, 3]).encode(y=alt.value(strip)))
-        layers.append(_marks(_of_kind(base, "mark")))
-    return alt.layer(*layers).properties(height=_HEIGHT).add_params(chosen, zoom("loss_zoom"))
-
-
-def _of_kind(chart: alt.Chart, kind: str) -> alt.Chart:
-    return chart.transform_filter(alt.FieldEqualPredicate(field="kind", equal=kind))
+        layers.append(_marks(of_kind(base, "mark")))
+    chart = alt.LayerChart(data=alt.Data(values=rows), layer=layers, height=_HEIGHT)
+    return chart.add_params(chosen, zoom("loss_zoom"))
 
 
 def _optima(optima: alt.Chart) -> list[alt.Chart]:
     """The interval of each optimum, the fitted optima filled, the cells without one hollow."""
-    bracketed = alt.FieldEqualPredicate(field="mark", equal=CellStatus.BRACKETED.value)
     low = alt.X("rate low:Q", title=_X_TITLE)
-    seen = optima.encode(shape=_shape(), tooltip=_tips(_OPTIMUM_TIPS))
+    seen = optima.encode(shape=_shape(), tooltip=tips(*_OPTIMUM_TIPS))
     return [
-        optima.mark_rule(clip=True, strokeWidth=3.5).encode(x=low, x2="rate high:Q"),
-        seen.transform_filter(bracketed).mark_point(clip=True, size=110, filled=True),
-        seen.transform_filter({"not": bracketed}).mark_point(clip=True, size=130, strokeWidth=2, filled=False),
+        optima.mark_rule(clip=True, strokeWidth=3).encode(x=low, x2="rate high:Q"),
+        _where(seen, fitted=True).mark_point(clip=True, size=130, filled=True),
+        _where(seen, fitted=False).mark_point(clip=True, size=130, strokeWidth=2, filled=False),
     ]
 
 
+def _where(optima: alt.Chart, *, fitted: bool) -> alt.Chart:
+    return optima.transform_filter(alt.FieldEqualPredicate(field="fitted", equal=fitted))
+
+
 def _marks(marks: alt.Chart) -> alt.Chart:
-    tips = [*_tips(_RUN_TIPS), alt.Tooltip("mark:N")]
-    strip = alt.Y("pixel:Q", scale=None)
-    return marks.mark_point(size=42, strokeWidth=1.8, filled=False).encode(y=strip, shape=_shape(), tooltip=tips)
+    return marks.mark_point(size=48, strokeWidth=1.8, filled=False).encode(
+        y=alt.Y("pixel:Q", scale=None), shape=_shape(), tooltip=tips(*_RUN_TIPS, "mark")
+    )
 
 
 def _shape() -> alt.Shape:
     scale = alt.Scale(domain=list(_SHAPES), range=list(_SHAPES.values()))
     return alt.Shape("mark:N", legend=None, scale=scale)
-
-
-def _tips(names: tuple[str, ...]) -> list[alt.Tooltip]:
-    return [alt.Tooltip(f"{name}:N") for name in names]
 
 
 def _caption(data: PageData, valley: Valley, rows: list[Row]) -> tuple[str, ...]:
@@ -134,12 +130,16 @@ def _caption(data: PageData, valley: Valley, rows: list[Row]) -> tuple[str, ...]
         bar = f", the bar its {level} interval" if data.analysis.noise is not None else ""
         lines.append(f"A diamond is the fitted optimum{bar}.")
     if marks & {CellStatus.EDGE_LOW, CellStatus.EDGE_HIGH}:
-        lines.append("A hollow triangle pointing sideways is a width that is best at the last rate that trained.")
+        lines.append(
+            "A hollow triangle pointing sideways is a width that is best at the last rate that trained."
+        )
     if CellStatus.UNRESOLVED in marks:
         lines.append("A hollow square is the lowest mean where the fit has no minimum.")
     if marks & {"diverged", "some seeds diverged"}:
         lines.append("Crosses over the dotted line: seeds diverged, which have no loss.")
     if valley.hidden:
         hidden = f"{valley.hidden} {'mean' if valley.hidden == 1 else 'means'}"
-        lines.append(f"Triangles over the dotted line: {hidden} above {significant(valley.cap)}, off the scale.")
+        lines.append(
+            f"Triangles over the dotted line: {hidden} above {significant(valley.cap)}, off the scale."
+        )
     return tuple(lines)

@@ -5,8 +5,8 @@ import math
 from widthwise.analysis.result import CellOptimum, CellStatus, PrescriptionResult, RatePoint, TransferResult
 from widthwise.report.figure import Row
 from widthwise.report.numbers import MISSING, loss_text, rate_label, rate_text
-from widthwise.report.uncertainty import optimum_interval
 from widthwise.report.strip import STRIP_ROW, STRIP_TOP
+from widthwise.report.uncertainty import optimum_interval
 from widthwise.report.valley import Valley
 from widthwise.report.words import cell_missing, level_text
 
@@ -51,7 +51,9 @@ def _line(cell: CellOptimum, valley: Valley) -> list[Row]:
         before = cell.points[k - 1] if k else None
         if point.loss is not None and before is not None and before.loss is not None:
             rows += _crossing(before.rate, before.loss, point.rate, point.loss, valley.cap)
-        rows.append({"kind": "line", "rate": point.rate, "loss": point.loss if below(point, valley) else None})
+        rows.append(
+            {"kind": "line", "rate": point.rate, "loss": point.loss if below(point, valley) else None}
+        )
     return rows
 
 
@@ -92,13 +94,18 @@ def _optimum(cell: CellOptimum, analysis: TransferResult) -> Row | None:
         reach = interval.total if interval is not None else 0.0
         rate, loss = 2.0**cell.best, cell.loss if cell.loss is not None else lowest(cell)[1]
         span = f"{rate_label(2 ** (cell.best - reach))} to {rate_label(2 ** (cell.best + reach))}"
-        text = f"{span} ({level_text(analysis.level)})" if interval is not None else f"{MISSING} ({cell_missing(cell)})"
+        text = (
+            f"{span} ({level_text(analysis.level)})"
+            if interval is not None
+            else f"{MISSING} ({cell_missing(cell)})"
+        )
     else:
         (rate, loss), reach, text = lowest(cell), 0.0, MISSING
     if loss is None or math.isnan(rate):
         return None
     return {
         "kind": "optimum",
+        "fitted": cell.status is CellStatus.BRACKETED,
         "mark": cell.status.value,
         "status": cell.status.value,
         "rate": rate,

@@ -55,6 +55,20 @@ def percent_range(interval: Interval | None) -> str:
     return f"{_percent_number(interval.low)} to {percent(interval.high)}"
 
 
+def excess_text(interval: Interval | None) -> str:
+    """An excess loss: "0.60 %", "at least 8.40 %" where only a lower bound is known."""
+    if interval is None:
+        return MISSING
+    bound = math.isinf(interval.high) and interval.estimate == interval.low and math.isfinite(interval.low)
+    return f"at least {percent(interval.low)}" if bound else percent(interval.estimate)
+
+
+def excess_with_range(interval: Interval | None) -> str:
+    """An excess loss with its interval: "0.60 % (0.11 to 1.72 %)"; a bound stands alone."""
+    text = excess_text(interval)
+    return text if text == MISSING or text.startswith("at least") else f"{text} ({percent_range(interval)})"
+
+
 def bounds(interval: Interval | None, digits: int = 2) -> str:
     """The bounds of an interval: "[−1.05, −0.91]", "unbounded" when neither is finite."""
     if interval is None:

@@ -5,7 +5,7 @@ import math
 import altair as alt
 
 from widthwise.analysis.result import CellStatus
-from widthwise.report.figure import Figure, Row, in_panels, zoom
+from widthwise.report.figure import Figure, Row, in_panels, of_kind, tips, zoom
 from widthwise.report.numbers import plural
 from widthwise.report.optimum_rows import MEASURED, optimum_rows
 from widthwise.report.page_data import PageData
@@ -17,6 +17,8 @@ from widthwise.report.words import level_text
 _HEIGHT = 250
 _Y_TITLE = "best base learning rate"
 _REACH = 2.0  # octaves that an interval may add to the axis; the rest of a wider one is cut off
+_TIPS = ("prescription", "width", "best rate", "interval", "status")
+_DASHES = ([7, 4], [2, 3], [9, 3, 2, 3])
 _EDGE_SHAPES = {
     CellStatus.EDGE_LOW: "triangle-down",
     CellStatus.EDGE_HIGH: "triangle-up",
@@ -73,46 +75,77 @@ def _y(data: PageData, rows: list[Row]) -> alt.Y:
 
 
 def _layers(rows: list[Row], x: alt.X, y: alt.Y, assumptions: list[str]) -> alt.LayerChart:
+    base = alt.Chart().encode(x=x, y=y)
+    fitted, theory = of_kind(base, "line"), of_kind(base, "theory")
+    line, dash = _lines(assumptions)
+    layers: list[alt.Chart] = [
+        fitted.mark_area(clip=True, opacity=0.16, color=BLUE).encode(y=_titled("low"), y2="high:Q"),
+        theory.mark_line(clip=True, strokeWidth=2).encode(color=line, strokeDash=dash),
+        fitted.mark_line(clip=True, strokeWidth=2).encode(color=line, strokeDash=dash),
+        theory.mark_text(align="left", dx=9, fontSize=12).encode(text="end:N", color=line),
+        *_points(of_kind(base, "point")),
+        _edges(of_kind(base, "edge")),
+    ]
+    chart = alt.LayerChart(data=alt.Data(values=rows), layer=layers, height=_HEIGHT)
+    return chart.add_params(zoom("optimum_zoom"))
+
+
+def _titled(field: str) -> alt.Y:
+    return alt.Y(f"{field}:Q", title=_Y_TITLE)
+
+
+def _lines(assumptions: list[str]) -> tuple[alt.Color, alt.StrokeDash]:
+    """Colour and dash of the measured line and of each of theory's, in one legend."""
     domain = [MEASURED, *assumptions]
     colours = [BLUE, *(THEORY[k % len(THEORY)] for k in range(len(assumptions)))]
-    dashes = [[1, 0], *([[7, 4], [2, 3], [9, 3, 2, 3]][k % 3] for k in range(len(assumptions)))]
+    dashes = [[1, 0], *(_DASHES[k % len(_DASHES)] for k in range(len(assumptions)))]
     legend = alt.Legend(title=None, symbolType="stroke", symbolStrokeWidth=2.5, symbolSize=300)
-    colour = alt.Color("line:N", scale=alt.Scale(domain=domain, range=colours), legend=legend)
-    dash = alt.StrokeDash("line:N", scale=alt.Scale(domain=domain, range=dashes), legend=legend)
-    base = alt.Chart().encode(x=x)
-    kind = {name: base.transform_filter(alt.FieldEqualPredicate(field="kind", equal=name)) for name in ("point", "edge", "line", "theory")}  # fmt: skip
-    tips = [alt.Tooltip(f"{name}:N") for name in ("prescription", "width", "best rate", "interval", "status")]
-    band = kind["line"].mark_area(clip=True, opacity=0.16, color=BLUE).encode(y=alt.Y("low:Q", title=_Y_TITLE), y2="high:Q")
-    theory = kind["theory"].mark_line(clip=True, strokeWidth=2).encode(y=y, color=colour, strokeDash=dash)
-    line = kind["line"].mark_line(clip=True, strokeWidth=2).encode(y=y, color=colour, strokeDash=dash)
-    ends = kind["theory"].mark_text(align="left", dx=9, fontSize=12).encode(y=y, text="end:N", color=colour)
-    outer = kind["point"].mark_rule(clip=True, strokeWidth=1.2, color=BLUE).encode(y=alt.Y("outer low:Q", title=_Y_TITLE), y2="outer high:Q")
-    inner = kind["point"].mark_rule(clip=True, strokeWidth=4, color=BLUE).encode(y=alt.Y("inner low:Q", title=_Y_TITLE), y2="inner high:Q")
-    points = kind["point"].mark_point(filled=True, size=60, shape="diamond", opacity=1, color=BLUE).encode(y=y, tooltip=tips)
-    shapes = alt.Scale(domain=[s.value for s in _EDGE_SHAPES], range=list(_EDGE_SHAPES.values()))
-    edges = kind["edge"].mark_point(size=90, strokeWidth=2, filled=False, color=THEORY[-1]).encode(
-        y=y, shape=alt.Shape("status:N", scale=shapes, legend=None), tooltip=tips
-    )  # fmt: skip
-    layers: list[alt.Chart] = [band, theory, line, ends, outer, inner, points, edges]
-    return alt.layer(*layers, data=alt.Data(values=rows)).properties(height=_HEIGHT).add_params(zoom("optimum_zoom"))
+    return (
+        alt.Color("line:N", scale=alt.Scale(domain=domain, range=colours), legend=legend),
+        alt.StrokeDash("line:N", scale=alt.Scale(domain=domain, range=dashes), legend=legend),
+    )
+
+
+def _points(points: alt.Chart) -> list[alt.Chart]:
+    return [
+        points.mark_rule(clip=True, strokeWidth=1.2, color=BLUE).encode(
+            y=_titled("outer low"), y2="outer high:Q"
+        ),
+        points.mark_rule(clip=True, strokeWidth=4, color=BLUE).encode(
+            y=_titled("inner low"), y2="inner high:Q"
+        ),
+        points.mark_point(filled=True, size=60, shape="diamond", opacity=1, color=BLUE).encode(
+            tooltip=tips(*_TIPS)
+        ),
+    ]
+
+
+def _edges(edges: alt.Chart) -> alt.Chart:
+    shapes = alt.Scale(domain=[status.value for status in _EDGE_SHAPES], range=list(_EDGE_SHAPES.values()))
+    return edges.mark_point(size=90, strokeWidth=2, filled=False, color=THEORY[-1]).encode(
+        shape=alt.Shape("status:N", scale=shapes, legend=None), tooltip=tips(*_TIPS)
+    )
 
 
 def _caption(data: PageData, rows: list[Row]) -> tuple[str, ...]:
     level = level_text(data.analysis.level)
+    kinds = {row["kind"] for row in rows}
     lines: list[str] = []
-    if any(row["kind"] == "point" for row in rows):
+    if "point" in kinds and data.analysis.noise is None:
+        lines.append("Diamonds are the fitted optima.")
+    elif "point" in kinds:
         lines.append(
-            "Diamonds are the fitted optima."
-            if data.analysis.noise is None
-            else f"Diamonds are the fitted optima: the thick bar is the {level} interval of the noise, the thin one adds "
+            f"Diamonds are the fitted optima: the thick bar is the {level} interval of the noise, the thin one adds "
             "the difference between the parabola and the cubic."
         )
-    if any(row["kind"] == "line" and row["low"] is not None for row in rows):
+    if any(row["kind"] == "line" and row["low"] is not None and row["low"] < row["high"] for row in rows):
         lines.append(f"The band is the {level} band of the fitted line.")
-    if any(row["kind"] == "edge" for row in rows):
-        lines.append("Hollow grey marks are the lowest means of widths without a bracketed optimum, which the fit leaves out; a "
-            "triangle points to where the optimum lies.")
-    if any(row["kind"] == "theory" for row in rows):
+    if "edge" in kinds:
+        lines.append(
+            "Hollow grey marks are the lowest means of widths without a bracketed optimum, which the fit leaves out; a "
+            "triangle points to where the optimum lies."
+        )
+    if "theory" in kinds:
         lines.append(
             "Theory's lines have its exponent, written at their ends, and start from the base width's optimum (the "
             "smallest bracketed width's if the base has none)."

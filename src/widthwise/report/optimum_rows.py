@@ -74,9 +74,13 @@ def _line(result: PrescriptionResult, analysis: TransferResult) -> list[Row]:
             bounded = math.isfinite(band.low) and math.isfinite(band.high)
             rows.append(
                 {
-                    "kind": "line", "line": MEASURED, "width": 2.0**x, "rate": 2.0**band.estimate,
-                    "low": 2.0**band.low if bounded else None, "high": 2.0**band.high if bounded else None,
-                }  # fmt: skip
+                    "kind": "line",
+                    "line": MEASURED,
+                    "width": 2.0**x,
+                    "rate": 2.0**band.estimate,
+                    "low": 2.0**band.low if bounded else None,
+                    "high": 2.0**band.high if bounded else None,
+                }
             )
     return rows
 
@@ -91,9 +95,11 @@ def _theory(result: PrescriptionResult, assumption: str, exponent: str) -> list[
     slope, height = float(Fraction(exponent)), bracketed[anchor]
     return [
         {
-            "kind": "theory", "line": f"theory, {assumption}", "width": width,
+            "kind": "theory",
+            "line": f"theory, {assumption}",
+            "width": width,
             "rate": 2.0 ** (height + slope * math.log2(width / anchor)),
             "end": exponent.replace("-", "−") if width == widths[-1] else "",
-        }  # fmt: skip
+        }
         for width in (widths[0], widths[-1])
     ]

@@ -3,6 +3,7 @@
   const payload = JSON.parse(document.getElementById("figure-data").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const boxes = [...document.querySelectorAll("input[data-prescription]")];
+  const drawn = new Map();
   const gap = 24;
   const axisRoom = 66;
   const narrowest = 230;
@@ -38,21 +39,34 @@
     if (shown === 0) return;
     const config = structuredClone(dark.matches ? payload.dark : payload.light);
     config.background = "transparent";
-    if (room < 520) config.legend = { ...config.legend, columns: 2 };
+    if (room < 520) config.axisY = { labelLimit: 140 };
     const options = { renderer: "svg", config, actions: { export: true, source: false, compiled: false, editor: false } };
-    let result = await vegaEmbed(element, fitted(spec, room, panels, 0), options);
-    const excess = element.querySelector("svg").getBoundingClientRect().width - room;
-    if (spec.facet && excess > 0) {
-      const columns = result.spec.columns;
-      result.finalize();
-      result = await vegaEmbed(element, fitted(spec, room, panels, Math.ceil(excess / columns) + 1), options);
+    let correction = 0;
+    let result = drawn.get(element);
+    for (let attempt = 0; attempt < 5; attempt += 1) {
+      result?.finalize();
+      result = await vegaEmbed(element, fitted(spec, room, panels, correction), options);
+      const excess = element.querySelector("svg").getBoundingClientRect().width - room;
+      if (!spec.facet || excess <= 0) break;
+      if (attempt < 2 && result.spec.columns === 1) config.legend.columns = 2 - attempt;
+      else correction += Math.ceil(excess / result.spec.columns) + 1;
     }
+    drawn.set(element, result);
     element.dataset.drawn = "yes";
   }
 
-  async function drawAll() {
-    for (const element of document.querySelectorAll("[data-figure]")) await draw(element);
-    document.documentElement.dataset.ready = "yes";
+  let drawing = Promise.resolve();
+  let wanted = 0;
+
+  function drawAll() {
+    wanted += 1;
+    const mine = wanted;
+    drawing = drawing.then(async () => {
+      for (const element of document.querySelectorAll("[data-figure]")) {
+        if (mine === wanted) await draw(element);
+      }
+      document.documentElement.dataset.ready = "yes";
+    });
   }
 
   let lastWidth = document.documentElement.clientWidth;

@@ -10,7 +10,9 @@ VERDICT_COLOURS = {Verdict.TRANSFERS: "#178a62", Verdict.DOES_NOT: "#d0521b", Ve
 MEASURED = "#3a79c9"
 THEORY = ("#c77d0a", "#a55fc4", "#7a828e")
 
-FONT = "-apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
+FONT = (
+    "-apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
+)
 
 _VIRIDIS = (
     "#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725",

@@ -5,13 +5,13 @@ import math
 import altair as alt
 
 from widthwise.analysis.result import TransferResult, Verdict
-from widthwise.report.figure import Figure, Row
-from widthwise.report.numbers import MISSING, percent, percent_range, plural, short_percent
+from widthwise.report.figure import Figure, Row, tips
+from widthwise.report.numbers import MISSING, excess_with_range, plural, short_percent
 from widthwise.report.page_data import PageData
 from widthwise.report.palette import VERDICT_COLOURS
 from widthwise.report.words import level_text
 
-_ROW = 52
+_ROW = 60
 _LADDER = (0, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100)
 _REACH = 20  # an interval may stretch the axis to this many times the largest estimate
 
@@ -50,10 +50,10 @@ def _rows(analysis: TransferResult, top: float) -> list[Row]:
     rows: list[Row] = []
     for order, result in enumerate(analysis.results):
         loss = result.regret.loss
-        value = f"{percent(loss.estimate)} ({percent_range(loss)})" if loss is not None else f"{MISSING} not determined"
+        value = excess_with_range(loss) if loss is not None else f"{MISSING} not determined"
         row: Row = {
-            "prescription": result.prescription, "label": f"{result.prescription}\n{value}", "order": order,
-            "verdict": result.verdict.value, "value": value, "reason": result.reason,
+            "prescription": result.prescription, "order": order, "verdict": result.verdict.value,
+            "label": f"{result.prescription}\n{result.verdict.value}\n{value}", "value": value, "reason": result.reason,
             "estimate": None, "low": None, "high": None, "cut": False, "end": top,
         }  # fmt: skip
         if loss is not None:
@@ -65,35 +65,53 @@ def _rows(analysis: TransferResult, top: float) -> list[Row]:
 
 
 def _chart(rows: list[Row], margin: float, top: float) -> alt.LayerChart:
-    scale = alt.Scale(type="symlog", constant=margin, domain=[0, top], nice=False)
+    layers = [*_margin(margin, top), *_bars(rows, margin, top)]
+    return alt.LayerChart(data=alt.Data(values=rows), layer=layers, width=640, height=_ROW * len(rows))
+
+
+def _x(field: str, margin: float, top: float) -> alt.X:
     ticks = [step for step in _LADDER if step <= top and (step == 0 or step > margin / 5)]
-    axis = alt.Axis(values=ticks, labelExpr="format(datum.value * 100, '~g') + ' %'", labelOverlap="greedy")
-    title = "loss given up"
+    return alt.X(
+        f"{field}:Q",
+        title="loss given up",
+        scale=alt.Scale(type="symlog", constant=margin, domain=[0, top], nice=False),
+        axis=alt.Axis(
+            values=ticks, labelExpr="format(datum.value * 100, '~g') + ' %'", labelOverlap="greedy"
+        ),
+    )
+
+
+def _margin(margin: float, top: float) -> list[alt.Chart]:
+    """The range that counts as transfer, and its end."""
+    span = alt.Chart(alt.Data(values=[{"from": 0, "margin": margin}]))
+    return [
+        span.mark_rect(opacity=0.1, color=VERDICT_COLOURS[Verdict.TRANSFERS]).encode(
+            x=_x("from", margin, top), x2="margin:Q"
+        ),
+        span.mark_rule(strokeDash=[5, 4], strokeWidth=1.6).encode(x=_x("margin", margin, top)),
+    ]
+
+
+def _bars(rows: list[Row], margin: float, top: float) -> list[alt.Chart]:
     lines = alt.Axis(
-        labelExpr="split(datum.label, '\\n')", labelFontSize=12.5, labelLineHeight=16, labelLimit=220,
-        ticks=False, domain=False, labelPadding=10, labelBaseline="middle", labelOffset=-8,
+        labelExpr="split(datum.label, '\\n')", labelFontSize=12.5, labelLineHeight=15, labelPadding=10,
+        labelBaseline="middle", labelOffset=-15, ticks=False, domain=False,
     )  # fmt: skip
-    y = alt.Y("label:N", sort=alt.EncodingSortField("order", op="min"), title=None, axis=lines)
     shown = [verdict for verdict in Verdict if any(row["verdict"] == verdict for row in rows)]
     colours = alt.Scale(domain=[v.value for v in shown], range=[VERDICT_COLOURS[v] for v in shown])
-    colour = alt.Color("verdict:N", title=None, scale=colours, legend=alt.Legend(symbolType="circle"))
-    tips = [alt.Tooltip(f"{name}:N") for name in ("prescription", "verdict", "value", "reason")]
-    x = alt.X("low:Q", scale=scale, axis=axis, title=title)
-    span = alt.Chart(alt.Data(values=[{"from": 0, "margin": margin}]))
-    allowed = span.mark_rect(opacity=0.1, color=VERDICT_COLOURS[Verdict.TRANSFERS]).encode(
-        x=alt.X("from:Q", scale=scale, title=title), x2="margin:Q"
+    base = alt.Chart().encode(
+        y=alt.Y("label:N", sort=alt.EncodingSortField("order", op="min"), title=None, axis=lines),
+        color=alt.Color("verdict:N", scale=colours, legend=None),
+        tooltip=tips("prescription", "verdict", "value", "reason"),
     )
-    line = span.mark_rule(strokeDash=[5, 4], strokeWidth=1.6).encode(x=alt.X("margin:Q", scale=scale, title=title))
-    base = alt.Chart().encode(y=y, color=colour)
-    bar = base.mark_rule(strokeWidth=4).encode(x=x, x2="high:Q", tooltip=tips)
-    dot = base.mark_circle(size=130, opacity=1).encode(x=alt.X("estimate:Q", scale=scale, title=title), tooltip=tips)
-    arrow = (
-        base.transform_filter(alt.FieldEqualPredicate(field="cut", equal=True))
-        .mark_point(shape="triangle-right", filled=True, size=120, opacity=1, xOffset=-4)
-        .encode(x=alt.X("end:Q", scale=scale, title=title))
-    )
-    layers: list[alt.Chart] = [allowed, line, bar, dot, arrow]
-    return alt.layer(*layers, data=alt.Data(values=rows)).properties(width=640, height=_ROW * len(rows))
+    cut = base.transform_filter(alt.FieldEqualPredicate(field="cut", equal=True))
+    return [
+        base.mark_rule(strokeWidth=4).encode(x=_x("low", margin, top), x2="high:Q"),
+        base.mark_circle(size=130, opacity=1).encode(x=_x("estimate", margin, top)),
+        cut.mark_point(shape="triangle-right", filled=True, size=120, opacity=1, xOffset=-4).encode(
+            x=_x("end", margin, top)
+        ),
+    ]
 
 
 def _caption(analysis: TransferResult, rows: list[Row]) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from widthwise.analysis.result import CellOptimum, Interval, PrescriptionResult, TransferResult, Verdict
-from widthwise.report.numbers import MISSING, bounds, fixed, loss_text, percent, percent_range, rate_text
+from widthwise.analysis.result import CellOptimum, PrescriptionResult, TransferResult, Verdict
+from widthwise.report.numbers import MISSING, bounds, fixed, loss_text, percent_range, rate_text
 from widthwise.report.page_data import PageData
 from widthwise.report.words import (
     VERDICT_SIGNS,
@@ -74,7 +74,9 @@ def verdict_rows(data: PageData) -> list[VerdictRow]:
                 regret=_regret(result),
                 exponent=_exponent(result),
                 theory=tuple(
-                    Entry(theory_text(theory[name], result.exponent)) if name in theory else Entry(MISSING, "no prediction")
+                    Entry(theory_text(theory[name], result.exponent))
+                    if name in theory
+                    else Entry(MISSING, "no prediction")
                     for name in columns
                 ),
                 widths=widths_text(result.exponent),
@@ -85,7 +87,11 @@ def verdict_rows(data: PageData) -> list[VerdictRow]:
 
 def _regret(result: PrescriptionResult) -> Entry:
     loss = result.regret.loss
-    return Entry(MISSING, regret_missing(result)) if loss is None else Entry(percent(loss.estimate), percent_range(loss))
+    return (
+        Entry(MISSING, regret_missing(result))
+        if loss is None
+        else Entry(percent(loss.estimate), percent_range(loss))
+    )
 
 
 def _exponent(result: PrescriptionResult) -> Entry:
@@ -93,11 +99,7 @@ def _exponent(result: PrescriptionResult) -> Entry:
     why = exponent_missing(fit)
     if fit.exponent is None or fit.statistical is None:
         return Entry(fixed(fit.exponent, 2), why)
-    return Entry(fixed(fit.exponent, 2), f"noise {bounds(fit.statistical)}, total {_total(fit.total)}")
-
-
-def _total(interval: Interval | None) -> str:
-    return bounds(interval)
+    return Entry(fixed(fit.exponent, 2), f"noise {bounds(fit.statistical)}\ntotal {bounds(fit.total)}")
 
 
 def cell_rows(analysis: TransferResult) -> list[CellRow]:

@@ -22,7 +22,8 @@ class Ticks:
     @property
     def label_expr(self) -> str:
         """The Vega expression that gives `datum.value` its label."""
-        return f"{json.dumps(list(self.labels), ensure_ascii=False)}[indexof({json.dumps(list(self.values))}, datum.value)]"
+        labels = json.dumps(list(self.labels), ensure_ascii=False)
+        return f"{labels}[indexof({json.dumps(list(self.values))}, datum.value)]"
 
 
 def rate_ticks(low: float, high: float, *, dyadic: bool, most: int = 9) -> Ticks:

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from widthwise.analysis.noise import student_quantile
 from widthwise.analysis.result import CellOptimum, Interval, PrescriptionResult, TransferResult
-from widthwise.report.student import t_quantile
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ def student(analysis: TransferResult) -> float | None:
     """Student's t at the analysis' level and degrees of freedom; None where the noise is unknown."""
     if analysis.noise is None or analysis.degrees_of_freedom < 1:
         return None
-    return t_quantile(0.5 + analysis.level / 2, analysis.degrees_of_freedom)
+    return student_quantile(analysis.level, analysis.degrees_of_freedom)
 
 
 def optimum_interval(cell: CellOptimum, analysis: TransferResult) -> OptimumInterval | None:

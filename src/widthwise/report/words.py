@@ -1,5 +1,6 @@
 """The answer in words: which prescriptions transfer the best learning rate, and why a value is missing."""
 
+import math
 from fractions import Fraction
 
 from widthwise.analysis.result import (
@@ -10,7 +11,7 @@ from widthwise.analysis.result import (
     TransferResult,
     Verdict,
 )
-from widthwise.report.numbers import fixed, listing, percent, percent_range, short_percent
+from widthwise.report.numbers import excess_text, fixed, listing, percent_range, short_percent
 
 VERDICT_SIGNS = {Verdict.TRANSFERS: "✓", Verdict.DOES_NOT: "✗", Verdict.UNDECIDED: "?"}
 
@@ -56,11 +57,17 @@ def answer(result: PrescriptionResult, margin: float, level: float) -> str:
         Verdict.DOES_NOT: "above",
         Verdict.UNDECIDED: "not wholly on one side of",
     }[result.verdict]
-    return (
-        f"{verb}: keeping the best rate of width {regret.base_width} at width {regret.largest_width} raises the "
-        f"loss by {percent(regret.loss.estimate)} ({level_text(level)} interval {percent_range(regret.loss)}), "
-        f"{side} the margin of {short_percent(margin)}."
-    )
+    kept = f"keeping the best rate of width {regret.base_width} at width {regret.largest_width}"
+    cost = excess_text(regret.loss)
+    if cost.startswith("at least"):
+        detail = f"raises the loss by {cost} at the level of {level_text(level)}"
+    elif math.isinf(regret.loss.estimate):
+        detail = (
+            f"does not train ({level_text(level)} interval of the loss given up {percent_range(regret.loss)})"
+        )
+    else:
+        detail = f"raises the loss by {cost} ({level_text(level)} interval {percent_range(regret.loss)})"
+    return f"{verb}: {kept} {detail}, {side} the margin of {short_percent(margin)}."
 
 
 def level_text(level: float) -> str:

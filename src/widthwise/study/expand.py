@@ -1,7 +1,8 @@
-"""From a specification to its trials: every cell resolved to a recipe, equal recipes merged, trials put into populations."""
+"""From a specification to its trials: every cell resolved, equal recipes merged, trials put into populations."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from widthwise.records import ArmRow, CellRow
@@ -56,7 +57,8 @@ class Arm:
     def row(self) -> ArmRow:
         """What the store keeps of it; best rate ~ width^(-drift), so the exponent's sign is turned."""
         drifts = (
-            predicted_drift(self.parameterization, self.rule, self.prescription, truth) for truth in (FULL, NONE)
+            predicted_drift(self.parameterization, self.rule, self.prescription, truth)
+            for truth in (FULL, NONE)
         )
         full, none = (str(-drift) for drift in drifts)
         return ArmRow(
@@ -99,7 +101,9 @@ def expand_arms(spec: StudySpec) -> tuple[Arm, ...]:
     names = [arm.name for arm in arms]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"arms {twice} stand more than once in the specification; give each a `name` of its own")
+        raise ValueError(
+            f"arms {twice} stand more than once in the specification; give each a `name` of its own"
+        )
     return arms
 
 
@@ -216,7 +220,7 @@ def _recipe(
         "optimizer": optimizer.model_dump(mode="json", exclude={"epsilon", "epsilon_policy"}),
         "schedule": {
             "steps": training.steps,
-            "warmup": round(training.warmup * training.steps),
+            "warmup": training.warmup_steps,
             "floor": rounded(training.floor),
         },
         "batch": training.batch,
@@ -249,5 +253,5 @@ def _compose(
         ordered = sorted(ids, key=lambda id_: (rates[id_], id_))
         count = -(-len(ordered) // size)
         bounds = [len(ordered) * i // count for i in range(count + 1)]
-        populations += [tuple(ordered[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+        populations += [tuple(ordered[a:b]) for a, b in pairwise(bounds)]
     return tuple(populations)

@@ -1,8 +1,8 @@
 """A trial's recipe: everything its run depends on, as canonical JSON, and the identity that is its hash.
 
-A recipe holds resolved numbers, not names: two prescriptions that give every tensor the same numbers are one trial. The
-numbers stand in the folded gauge, computed from exact exponents and rounded to 12 digits. An explicit multiplier is kept
-beside them only where it changes the run, which is where it is no power of two: a power of two moves through every
+A recipe holds resolved numbers, not names: two prescriptions that give every tensor the same numbers are one trial.
+The numbers stand in the folded gauge, computed from exact exponents and rounded to 12 digits. An explicit multiplier is
+kept beside them only where it changes the run, which is where it is no power of two: a power of two moves through every
 operation without rounding. Device, threads and population are not part of it.
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from widthwise.records import StoredStudy, check_store, read_study
 from widthwise.study.expand import expand
 from widthwise.study.spec_file import SpecSource, parse_spec
-from widthwise.study.store import create_store, writing
+from widthwise.study.store import create_store, has_log, writing
 from widthwise.study.workload import workloads
 
 POPULATION_SIZE = 32
@@ -98,6 +98,9 @@ def resume_study(store: Path, *, device: str = "auto", listener: Listener | None
     study = read_study(store)
     pending = [population for population in study.populations if not population.completed]
     if not pending:
+        if has_log(store):
+            with writing(store):
+                pass
         return study
     chosen = choose_device(device)
     corpus = load_corpus(parse_spec(study.spec).spec.corpus)

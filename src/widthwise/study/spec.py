@@ -15,10 +15,20 @@
 Each default stands at its field. An arm whose `parameterization` or `rates` is a list stands for all combinations.
 """
 
+import math
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from widthwise.scaling import Anchor, EpsilonPolicy, Gauge
 
@@ -28,7 +38,10 @@ _POWER_OF_TWO = re.compile(r"2\^(-?\d+(?:\.\d+)?)")
 def _power_of_two(value: object) -> object:
     """Accept `2^-7.5` where a number is meant."""
     match = _POWER_OF_TWO.fullmatch(value.strip()) if isinstance(value, str) else None
-    return 2.0 ** float(match.group(1)) if match else value
+    if not match:
+        return value
+    exponent = float(match.group(1))
+    return 2.0**exponent if exponent < 1024 else math.inf
 
 
 def _as_list(value: object) -> object:
@@ -36,7 +49,8 @@ def _as_list(value: object) -> object:
 
 
 Rate = Annotated[float, BeforeValidator(_power_of_two), Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -127,7 +141,17 @@ def _rate_list(value: object) -> object:
     return {"values": value} if isinstance(value, list) else value
 
 
-LearningRates = Annotated[RateList | RateGrid, BeforeValidator(_rate_list)]
+def _rate_kind(value: object) -> str:
+    return (
+        "list" if isinstance(value, RateList) or (isinstance(value, dict) and "values" in value) else "grid"
+    )
+
+
+LearningRates = Annotated[
+    Annotated[RateList, Tag("list")] | Annotated[RateGrid, Tag("grid")],
+    Discriminator(_rate_kind),
+    BeforeValidator(_rate_list),
+]
 
 
 class ArmSpec(_Section):
@@ -151,6 +175,17 @@ class TrainingSpec(_Section):
     floor: Annotated[float, Field(ge=0, le=1)] = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
 
+    @model_validator(mode="after")
+    def _decays(self) -> "TrainingSpec":
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup {self.warmup} of steps {self.steps} leaves no step after it; lower it")
+        return self
+
+    @property
+    def warmup_steps(self) -> int:
+        """The warm-up in steps."""
+        return round(self.warmup * self.steps)
+
 
 class StudySpec(_Section):
     """A whole study. `base_width` defaults to the smallest width."""
@@ -164,7 +199,7 @@ class StudySpec(_Section):
     arms: Annotated[tuple[ArmSpec, ...], Field(min_length=1)]
     optimizer: OptimizerSpec
     learning_rates: LearningRates
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     training: TrainingSpec
     corpus: Annotated[str, Field(min_length=1)]
     validation_windows: Count = 64

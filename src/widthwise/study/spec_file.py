@@ -10,6 +10,16 @@ from pydantic import ValidationError
 from widthwise.study.spec import StudySpec
 
 _SUFFIX = ".yaml"
+_TAGS = frozenset({"transformer", "mlp", "sgd", "adam", "adam-atan2", "list", "grid"})
+"""Which variant of a section was checked: pydantic puts it into a field's path, but no specification has it there."""
+_WORDS = {
+    "missing": "is missing; add it",
+    "extra_forbidden": "there is no such field here; remove it or correct its name",
+    "model_type": "must be a mapping, {field: value, ...}",
+    "model_attributes_type": "must be a mapping, {field: value, ...}",
+    "tuple_type": "must be a list, [value, ...]",
+    "union_tag_not_found": "`kind` is missing; add it",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,9 @@ def load_spec(source: str) -> SpecSource:
         ValueError: no such file or name, not YAML, not a mapping, or a specification with mistakes (all are listed).
     """
     if source in built_in_names():
-        return parse_spec((resources.files("widthwise.study") / "specs" / (source + _SUFFIX)).read_text("utf-8"))
+        return parse_spec(
+            (resources.files("widthwise.study") / "specs" / (source + _SUFFIX)).read_text("utf-8")
+        )
     path = Path(source)
     if not path.is_file():
         raise ValueError(
@@ -64,8 +76,12 @@ def parse_spec(text: str, *, origin: str = "the specification") -> SpecSource:
     except yaml.YAMLError as error:
         raise ValueError(f"{origin} is not YAML: {error}") from error
     if not isinstance(data, dict):
-        kind = {list: "a list", str: "a text", type(None): "empty"}.get(type(data), f"a {type(data).__name__}")
-        raise ValueError(f"{origin} is {kind}; it must be a mapping with the fields {list(StudySpec.model_fields)}")
+        kind = {list: "a list", str: "a text", type(None): "empty"}.get(
+            type(data), f"a {type(data).__name__}"
+        )
+        raise ValueError(
+            f"{origin} is {kind}; it must be a mapping with the fields {list(StudySpec.model_fields)}"
+        )
     try:
         return SpecSource(StudySpec.model_validate(data), text)
     except ValidationError as error:
@@ -73,11 +89,15 @@ def parse_spec(text: str, *, origin: str = "the specification") -> SpecSource:
 
 
 def _mistakes(error: ValidationError) -> str:
+    items = error.errors(include_url=False)
+    inside = {item["loc"][:depth] for item in items for depth in range(1, len(item["loc"]))}
     lines: list[str] = []
-    for item in error.errors(include_url=False):
-        field = ".".join(str(part) for part in item["loc"]) or "the whole"
-        message = item["msg"].removeprefix("Value error, ")
-        given = item["input"]
-        value = "" if item["type"] == "missing" or isinstance(given, dict | list) else f" (given: {given!r})"
+    for item in items:
+        if item["type"] == "too_short" and item["loc"] in inside:
+            continue  # What is wrong inside was left out of the count.
+        field = ".".join(str(part) for part in item["loc"] if part not in _TAGS) or "the whole"
+        message = _WORDS.get(item["type"], item["msg"].removeprefix("Value error, "))
+        known = item["type"] in ("missing", "union_tag_not_found", "value_error")
+        value = "" if known else f" (given: {item['input']!r:.80})"
         lines.append(f"  {field}: {message}{value}")
     return f"{len(lines)} mistake{'s' * (len(lines) > 1)}:\n" + "\n".join(lines)

@@ -41,20 +41,27 @@ def create_store(path: Path, *, name: str, spec: str, corpus: str, plan: StudyPl
         corpus: the hash of the text that trials train on.
 
     Raises:
-        ValueError: the folder does not exist or cannot be written.
+        ValueError: the folder does not exist or cannot be written, or the store exists.
     """
     if not path.parent.is_dir():
         raise ValueError(f"folder {str(path.parent)!r} of the store does not exist; make it first")
     temporary = path.with_name(f".{path.name}.new")
-    try:
-        temporary.unlink(missing_ok=True)
-        with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
-            _write_plan(connection, name=name, spec=spec, corpus=corpus, plan=plan)
-        os.replace(temporary, path)
-    except (OSError, sqlite3.OperationalError) as error:
-        with contextlib.suppress(OSError):
+    with _only_writer(path):
+        if path.exists():
+            raise ValueError(
+                f"store {str(path)!r} was made by another process meanwhile; run again to go on with it"
+            )
+        try:
             temporary.unlink(missing_ok=True)
-        raise ValueError(f"store {str(path)!r} cannot be written: {error}; choose another folder") from error
+            with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+                _write_plan(connection, name=name, spec=spec, corpus=corpus, plan=plan)
+            os.replace(temporary, path)
+        except (OSError, sqlite3.OperationalError) as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise ValueError(
+                f"store {str(path)!r} cannot be written: {error}; choose another folder"
+            ) from error
 
 
 def _write_plan(
@@ -130,27 +137,57 @@ def writing(path: Path) -> Iterator[StoreWriter]:
         ValueError: not a store (see `records.check_store`), another process is writing it, or it cannot be written.
     """
     check_store(path)
-    lock_path = path.with_name(path.name + ".lock")
-    try:
-        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise ValueError(f"store {str(path)!r} cannot be written: {error}; copy it to another folder") from error
-    try:
+    with _only_writer(path), closing(sqlite3.connect(path, isolation_level=None)) as connection:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"store {str(path)!r} is being written by another process; wait for it") from error
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            try:
-                yield StoreWriter(connection)
-            finally:
-                # Leaving the write-ahead log truncates it: what remains is one file.
+        except sqlite3.OperationalError as error:
+            raise ValueError(
+                f"store {str(path)!r} cannot be written: {error}; copy it to another folder"
+            ) from error
+        try:
+            yield StoreWriter(connection)
+        finally:
+            # Leaving the write-ahead log truncates it: what remains is one file. Not while somebody reads it; the log
+            # is then as good, and the next writer truncates it.
+            with contextlib.suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA journal_mode = DELETE")
-        lock_path.unlink(missing_ok=True)
+
+
+def has_log(path: Path) -> bool:
+    """Whether a writer was stopped before it could close a store to one file."""
+    return path.with_name(path.name + "-wal").exists()
+
+
+@contextmanager
+def _only_writer(path: Path) -> Iterator[None]:
+    """Hold `FILE.lock`; the file goes when it is released, and stays, held by nobody, after a kill."""
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        lock = _open_lock(lock_path)
+    except BlockingIOError as error:
+        raise ValueError(f"store {str(path)!r} is being written by another process; wait for it") from error
+    except OSError as error:
+        raise ValueError(f"store {str(path)!r} cannot be written: {error}; choose another folder") from error
+    try:
+        yield
     finally:
+        lock_path.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _open_lock(lock_path: Path) -> int:
+    while True:
+        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The last holder may have removed the file between opening and locking: such a lock excludes nobody.
+            if lock_path.exists() and os.path.samestat(os.fstat(lock), lock_path.stat()):
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
         os.close(lock)
 
 

@@ -1,0 +1,192 @@
+"""How often the analysis's 95 % intervals cover the truth, over designs, curves and noises.
+
+    .venv/bin/python benchmarks/interval_coverage.py
+
+The baseline of the exponent's rows is a percentile bootstrap over seeds of the same three-point parabola, on the same
+studies. Prints the rows and writes `benchmarks/results/interval_coverage.json`.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests"))
+
+from analysis_study import (  # noqa: E402
+    Curve,
+    Design,
+    Study,
+    flat_below,
+    kinked,
+    quadratic,
+    simulate,
+    steep_above,
+)
+from widthwise.analysis import Interval, Verdict, transfer  # noqa: E402
+from widthwise.analysis.exponent import slope_weights  # noqa: E402
+
+STUDIES = 400
+RESAMPLES = 400
+DESIGNS = {
+    "3 widths x 2 seeds": Design(),
+    "3 widths x 2 seeds, tilted noise": Design().tilted(),
+    "3 widths x 2 seeds, noise / 7": Design(noise=0.0003),
+    "3 widths x 2 seeds, one prescription": Design(prescriptions=1),
+    "3 widths x 3 seeds": Design(seeds=3),
+    "4 widths x 2 seeds": Design(widths=4),
+    "8 widths x 3 seeds": Design(widths=8, seeds=3),
+    "2 widths x 3 seeds, one prescription": Design(widths=2, seeds=3, prescriptions=1),
+}
+CURVES = {
+    "quadratic": quadratic(),
+    "steep above": steep_above(),
+    "flat below": flat_below(),
+    "kinked": kinked(),
+}
+TARGETS = {
+    "statistical": "0.92 to 0.98",
+    "total": ">= 0.92",
+    "offset": ">= 0.92",
+    "wrong verdicts": "<= 0.05",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the results."""
+
+    name: str
+    value: float
+    unit: str
+    baseline: float | None
+    ratio: float | None
+    target: str | None
+
+
+def bootstrap(study: Study, design: Design, rng: np.random.Generator) -> list[tuple[float, float]]:
+    """The percentile interval of each prescription's slope, cells resampled over their seeds (B resamples)."""
+    shape = (design.prescriptions, design.widths, design.seeds, design.rates)
+    loss_PxWxSxR = np.array([o.loss for o in study.observations], dtype=float).reshape(shape)
+    x_R = np.log2([o.rate for o in study.observations[: design.rates]])
+    optimum_PxWxB = np.empty((*shape[:2], RESAMPLES))
+    for p, w in np.ndindex(shape[:2]):
+        drawn_BxS = rng.integers(design.seeds, size=(RESAMPLES, design.seeds))
+        mean_BxR = loss_PxWxSxR[p, w][drawn_BxS].mean(axis=1)
+        best_B = np.clip(mean_BxR.argmin(axis=1), 1, design.rates - 2)
+        left_B, middle_B, right_B = (mean_BxR[np.arange(RESAMPLES), best_B + k] for k in (-1, 0, 1))
+        optimum_PxWxB[p, w] = x_R[best_B] + (left_B - right_B) / (2 * (left_B + right_B - 2 * middle_B))
+    weights_W = slope_weights(tuple(128 * 2**w for w in range(design.widths)))
+    slope_PxB = np.einsum("w,pwb->pb", weights_W, optimum_PxWxB)
+    return [(float(low), float(high)) for low, high in np.quantile(slope_PxB, (0.025, 0.975), axis=1).T]
+
+
+def measure(curve: Curve, design: Design, *, seed: int) -> dict[str, float]:
+    """Coverage of each interval, the bootstrap's, wrong and undecided verdicts, and the total interval's width."""
+    rng = np.random.default_rng(seed)
+    rows: list[tuple[float, ...]] = []
+    unused = 0
+    for _ in range(STUDIES):
+        study = simulate(rng, curve, design)
+        limits = bootstrap(study, design, rng)
+        results = transfer(study.observations).results
+        for result, exponent, (low, high) in zip(results, study.exponents, limits, strict=True):
+            offset = -exponent * (design.widths - 1)
+            regret = float(curve(np.array(offset))) / 2
+            if result.regret.offset is None or len(result.exponent.widths) < design.widths:
+                unused += 1
+                continue
+            wrong = {Verdict.TRANSFERS: regret > 0.01, Verdict.DOES_NOT: regret < 0.01}.get(
+                result.verdict, False
+            )
+            total = result.exponent.total
+            assert total is not None
+            rows.append(
+                (
+                    covers(result.exponent.statistical, exponent),
+                    covers(total, exponent),
+                    low <= exponent <= high,
+                    covers(result.regret.offset, offset),
+                    covers(result.regret.loss, regret),
+                    wrong,
+                    result.verdict is Verdict.UNDECIDED,
+                    total.high - total.low,
+                )
+            )
+    names = (
+        "statistical",
+        "total",
+        "bootstrap",
+        "offset",
+        "regret",
+        "wrong verdicts",
+        "undecided",
+        "total width",
+    )
+    found = dict(zip(names, np.mean(np.array(rows, dtype=float), axis=0).tolist(), strict=True))
+    return {**found, "not all widths bracketed": unused / (unused + len(rows))}
+
+
+def covers(interval: Interval | None, truth: float) -> bool:
+    assert interval is not None
+    return interval.low - 1e-12 <= truth <= interval.high
+
+
+def table() -> list[Row]:
+    """Every curve with every design."""
+    rows: list[Row] = []
+    for index, (design_name, design) in enumerate(DESIGNS.items()):
+        for curve_name, curve in CURVES.items():
+            found = measure(curve, design, seed=index)
+            baseline = found.pop("bootstrap")
+            for what, value in found.items():
+                compared = baseline if what in ("statistical", "total") else None
+                target = TARGETS.get(what)
+                if what == "statistical" and curve_name != "quadratic":
+                    target = None  # it does not claim to hold the error of fitting the wrong shape
+                rows.append(
+                    Row(
+                        name=f"{design_name}; {curve_name}; {what}",
+                        value=round(value, 4),
+                        unit="octaves per octave" if what == "total width" else "fraction",
+                        baseline=None if compared is None else round(compared, 4),
+                        ratio=round(value / compared, 3) if compared else None,
+                        target=target,
+                    )
+                )
+                print(rows[-1].name, rows[-1].value, rows[-1].baseline, rows[-1].target, flush=True)
+    return rows
+
+
+def commit() -> str:
+    """The commit that is checked out, marked if the tree differs from it."""
+    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def main() -> None:
+    """Run the table and write it."""
+    result = {
+        "benchmark": "interval_coverage",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in ("numpy", "scipy")},
+        },
+        "commit": commit(),
+        "rows": [vars(row) for row in table()],
+    }
+    path = HERE / "results" / "interval_coverage.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

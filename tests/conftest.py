@@ -1,0 +1,26 @@
+"""The suite's settings: one torch thread per worker, repeatable examples, device tests where there is one."""
+
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Read when torch first loads: workers that each start a thread per core would wait for one another.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["MKL_NUM_THREADS"] = "1"
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("house", derandomize=True, deadline=None, database=None)
+settings.load_profile("house")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked `cuda` on a machine without a CUDA device; torch is loaded only to answer that."""
+    marked = [item for item in items if item.get_closest_marker("cuda")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

@@ -1,0 +1,66 @@
+"""Every doctest of the package and every Python block of the README runs."""
+
+import doctest
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from house_rules import PACKAGE, SOURCE, source_files
+
+README = SOURCE.parent.parent / "README.md"
+OPTIONAL = {"jax", "optax", "ray", "triton"}
+
+
+def module_name(path: str) -> str:
+    parts = path.removesuffix(".py").removesuffix("/__init__").removesuffix("__init__").split("/")
+    return ".".join([PACKAGE, *filter(None, parts)])
+
+
+MODULES = [module_name(path) for path in source_files() if path != "__main__.py"]
+
+
+def python_blocks(text: str) -> dict[str, str]:
+    """The ```python blocks of a Markdown text, by the line where each begins."""
+    fenced = re.finditer(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return {f"line {text.count(chr(10), 0, block.start()) + 1}": block[1] for block in fenced}
+
+
+BLOCKS = python_blocks(README.read_text())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_doctests(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        module = import_module(name)
+    except ModuleNotFoundError as missing:
+        if missing.name in OPTIONAL:
+            pytest.skip(f"{missing.name} is not installed")
+        raise
+    assert doctest.testmod(module).failed == 0
+
+
+def test_doctests_are_found() -> None:
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    examples = [test for test in finder.find(import_module("widthwise.theory.exponents")) if test.examples]
+    assert len(examples) >= 3
+
+
+@pytest.mark.parametrize("place", sorted(BLOCKS))
+def test_readme_block(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["readme"])
+    exec(compile(BLOCKS[place], f"README.md {place}", "exec"), {"__name__": "readme"})
+
+
+def test_blocks_are_found() -> None:
+    text = "a\n```python\nx = 1\n```\n\n```sh\nls\n```\n```python\ny = 2\n```\n"
+    assert python_blocks(text) == {"line 2": "x = 1\n", "line 9": "y = 2\n"}
+
+
+@pytest.mark.parametrize("command", ["make study", "make test"])
+def test_readme_names_the_two_commands(command: str) -> None:
+    assert command in README.read_text()
