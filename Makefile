@@ -15,6 +15,7 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?=
+CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 WORKERS ?= 2
 STORE := study/quickstart.sqlite
 
@@ -31,11 +32,14 @@ setup-dev: $(VENV)/ready-dev
 
 $(BIN)/python:
 	@found=""; \
-	for candidate in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
-	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found="$$candidate"; break; fi; \
+	for candidate in $(CANDIDATES); do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    found="$$candidate"; break; \
+	  fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-	  echo "setup: none of $(or $(PYTHON),python3 python3.13 python3.12 python3.11) is Python 3.11 or newer; install one, or name it: make PYTHON=/path/to/python" >&2; \
+	  echo "setup: none of $(CANDIDATES) is Python 3.11 or newer;" \
+	    "install one, or name it: make PYTHON=/path/to/python" >&2; \
 	  exit 1; \
 	fi; \
 	echo "setup: $(VENV) with $$("$$found" --version)"; \

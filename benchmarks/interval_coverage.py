@@ -2,8 +2,9 @@
 
     .venv/bin/python benchmarks/interval_coverage.py
 
-The baseline of the exponent's rows is a percentile bootstrap over seeds of the same three-point parabola, on the same
-studies. Prints the rows and writes `benchmarks/results/interval_coverage.json`.
+The baseline of the exponent's coverage is a percentile bootstrap over seeds of the same three-point parabola, on the
+same studies. The last rows compare estimates of the optimum by the error of the exponent they give; their baseline is
+the three-point parabola. Prints the rows and writes `benchmarks/results/interval_coverage.json`.
 """
 
 import importlib.metadata
@@ -12,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +32,9 @@ from analysis_study import (  # noqa: E402
     simulate,
     steep_above,
 )
-from widthwise.analysis import Interval, Verdict, transfer  # noqa: E402
+from widthwise.analysis import Interval, Observation, Verdict, transfer  # noqa: E402
 from widthwise.analysis.exponent import slope_weights  # noqa: E402
+from widthwise.analysis.polynomial import polynomial_minimum  # noqa: E402
 
 STUDIES = 400
 RESAMPLES = 400
@@ -134,6 +137,59 @@ def measure(curve: Curve, design: Design, *, seed: int) -> dict[str, float]:
     return {**found, "not all widths bracketed": unused / (unused + len(rows))}
 
 
+def other_optima(observations: Sequence[Observation], design: Design) -> dict[str, float]:
+    """One cell's optimum by each estimate; runs of one cell, ordered by seed and rate."""
+    loss_SxR = np.array([o.loss for o in observations], dtype=float).reshape(design.seeds, design.rates)
+    x_R = np.log2([o.rate for o in observations[: design.rates]])
+    mean_R = loss_SxR.mean(axis=0)
+    best = int(mean_R.argmin())
+    found: dict[str, float] = {}
+    for points, degree in ((3, 2), (5, 2), (5, 3)):
+        start = min(max(best - points // 2, 0), design.rates - points)
+        window = slice(start, start + points)
+        minimum = polynomial_minimum(x_R[window], mean_R[window], degree=degree)
+        found[f"{points}-point {'parabola' if degree == 2 else 'cubic'}"] = (
+            minimum.x if minimum else float("nan")
+        )
+    found["mean of 5-point fits"] = (found["5-point parabola"] + found["5-point cubic"]) / 2
+    return found
+
+
+def estimate_errors(curve: Curve, design: Design, *, seed: int) -> dict[str, float]:
+    """Root-mean-square error of the exponent by each estimate of the optimum."""
+    rng = np.random.default_rng(seed)
+    weights_W = slope_weights(tuple(128 * 2**w for w in range(design.widths)))
+    size = design.seeds * design.rates
+    errors: dict[str, list[float]] = {}
+    for _ in range(STUDIES):
+        study = simulate(rng, curve, design)
+        cells = [study.observations[i : i + size] for i in range(0, len(study.observations), size)]
+        optima = [other_optima(cell, design) for cell in cells]
+        for p, exponent in enumerate(study.exponents):
+            own = optima[p * design.widths : (p + 1) * design.widths]
+            for name in own[0]:
+                slope = float(weights_W @ np.array([cell[name] for cell in own]))
+                errors.setdefault(name, []).append(slope - exponent)
+    return {name: float(np.sqrt(np.nanmean(np.square(found)))) for name, found in errors.items()}
+
+
+def estimate_rows() -> list[Row]:
+    """Every estimate of the optimum on every curve, at two noises."""
+    rows: list[Row] = []
+    for design_name in ("3 widths x 2 seeds", "3 widths x 2 seeds, noise / 7"):
+        for curve_name, curve in CURVES.items():
+            found = estimate_errors(curve, DESIGNS[design_name], seed=99)
+            baseline = found["3-point parabola"]
+            for name, value in found.items():
+                label = f"{design_name}; {curve_name}; error of the exponent, {name}"
+                ratio = round(value / baseline, 3)
+                rows.append(
+                    Row(label, round(value, 4), "octaves per octave", round(baseline, 4), ratio, None)
+                )
+                print(rows[-1].name, rows[-1].value, rows[-1].ratio, flush=True)
+    return rows
+
+
 def covers(interval: Interval | None, truth: float) -> bool:
     assert interval is not None
     return interval.low - 1e-12 <= truth <= interval.high
@@ -181,7 +237,7 @@ def main() -> None:
             **{name: importlib.metadata.version(name) for name in ("numpy", "scipy")},
         },
         "commit": commit(),
-        "rows": [vars(row) for row in table()],
+        "rows": [vars(row) for row in (*table(), *estimate_rows())],
     }
     path = HERE / "results" / "interval_coverage.json"
     path.parent.mkdir(exist_ok=True)

@@ -22,7 +22,16 @@ from widthwise.scaling import (
     resolve,
 )
 from widthwise.theory import ADAM, FULL_RATES, STANDARD, OptimizerRule, Parameterization, Prescription
-from widthwise.train import Corpus, Member, Outcome, Population, Precision, Recipe, WarmupCosine, train_population
+from widthwise.train import (
+    Corpus,
+    Member,
+    Outcome,
+    Population,
+    Precision,
+    Recipe,
+    WarmupCosine,
+    train_population,
+)
 from widthwise.train.batches import Batches
 from widthwise.train.health import Health
 
@@ -100,6 +109,7 @@ def make_recipe(
     *,
     steps: int,
     warmup: int = 2,
+    floor: float = 0.0,
     batch: int = 4,
     precision: Precision = Precision.FLOAT32,
     validation_windows: int = 10,
@@ -109,7 +119,7 @@ def make_recipe(
     return Recipe(
         model=model,
         update=update,
-        schedule=WarmupCosine(steps=steps, warmup=warmup),
+        schedule=WarmupCosine(steps=steps, warmup=warmup, floor=floor),
         batch=batch,
         precision=precision,
         validation_windows=validation_windows,

@@ -112,17 +112,18 @@ def test_windows_are_three_and_five_points_on_a_factor_two_grid() -> None:
 
 
 def test_a_finer_grid_fits_more_points() -> None:
-    x = np.arange(-10, -3, 0.5)
+    x = np.arange(-10, -3, 0.25)
     y = 2 + steep_above()(x + 6.8)
     runs = [Observation("p", 64, 2.0**a, 0, float(b)) for a, b in zip(x, y, strict=True)]
     found = local(fit_cell(make_cell(runs)))
     i = int(np.argmin(y))
-    assert found.window == (x[i - 2], x[i + 2])
+    assert found.window == (x[i - 4], x[i + 4])
 
 
-def test_rates_rounded_to_three_digits_fit_the_same_points() -> None:
-    rates = [float(f"{2.0**x:.3g}") for x in np.arange(-10, -3, 0.5)]
-    runs = [Observation("p", 64, r, 0, 2 + float(steep_above()(np.log2(r) + 6.8))) for r in rates]
+@pytest.mark.parametrize("best", np.arange(-8.5, -5, 0.5))
+def test_rates_rounded_to_three_digits_fit_the_same_points(best: float) -> None:
+    rates = [float(f"{2.0**x:.3g}") for x in np.arange(-11, -2, 0.5)]
+    runs = [Observation("p", 64, r, 0, 2 + float(steep_above()(np.log2(r) - best))) for r in rates]
     found = local(fit_cell(make_cell(runs)))
     i = int(np.argmin([o.loss or np.inf for o in runs]))
     assert found.window == (np.log2(rates[i - 2]), np.log2(rates[i + 2]))

@@ -74,9 +74,7 @@ def test_a_multiplier_is_a_factor_of_its_tensor(model: ReferenceModel, name: str
 def test_multipliers_of_one_change_nothing(model: ReferenceModel) -> None:
     parameters, tokens = parameters_of(model, 3), tokens_of(3)
     ones = {name: torch.ones(3) for name in parameters}
-    assert torch.equal(
-        model.logits(parameters, tokens, multipliers=ones), model.logits(parameters, tokens)
-    )
+    assert torch.equal(model.logits(parameters, tokens, multipliers=ones), model.logits(parameters, tokens))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

@@ -16,7 +16,10 @@ pytestmark = [
 ]
 
 MODELS = {
-    "transformer": (Transformer(width=64, depth=2, head_dim=16, vocabulary=256, context=32), TRANSFORMER_ROLES),
+    "transformer": (
+        Transformer(width=64, depth=2, head_dim=16, vocabulary=256, context=32),
+        TRANSFORMER_ROLES,
+    ),
     "mlp": (MLP(width=64, depth=2, window=4, vocabulary=256, context=32), mlp_roles(4)),
 }
 UPDATES = {

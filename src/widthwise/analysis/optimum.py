@@ -5,12 +5,13 @@ parabola and `CUBIC_OCTAVES` to each side (two rates where there are two, four i
 factors of 2 these are 3 and 5 points.
 
 **The parabola's minimum is the one used; the cubic's says how far the method may be off.** Simulated on three widths,
-two seeds, a grid of factors of 2 and curves from symmetric to three times as steep above as below (the numbers are in
-`benchmarks/results/interval_coverage.json`): a parabola over the five points is the least noisy but is pulled towards
-the flat side by 0.25 to 0.6 octaves, and by how much depends on where the optimum lies between two grid points, so the
-pull does not cancel between widths. The five-point cubic has no mean bias but moves with the grid as much as that
-parabola, and is as noisy as a three-point parabola, whose remaining bias is a quarter as large and nearly the same in
-every cell. The mean of the two inherits the worse of each.
+two seeds and a grid of factors of 2 (`benchmarks/results/interval_coverage.json`): where the loss grows faster above
+the best rate than below, a parabola over five points is pulled to the flat side by 0.25 to 0.6 octaves, and by how
+much depends on where the optimum lies between two grid points, so that the pull does not cancel between widths. A cubic
+has no mean bias there but moves with the grid as much, and their mean inherits both. Over three points the parabola's
+pull is a quarter as large and nearly the same in every cell: with little noise its exponent has about half the error of
+the others'. The price is noise: on an exact parabola three points err three times as much as five, like the cubic.
+Where the curvature jumps at the best rate itself the cubic is better, and the spread between the two covers it.
 
 A rate at which any seed diverged cannot be an optimum and is in no fit. If the rate just above the best one is such a
 rate, the best is the highest that trained: an edge, whatever the fits would say.

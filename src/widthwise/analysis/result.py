@@ -28,7 +28,7 @@ class CellStatus(StrEnum):
 
 @dataclass(frozen=True)
 class RatePoint:
-    """All seeds of one rate in one cell: the mean over seeds that trained, and how many did."""
+    """All seeds of one rate in one cell: mean, lowest and highest loss of those that trained, and how many did."""
 
     rate: float
     loss: float | None
@@ -42,9 +42,9 @@ class RatePoint:
 class CellOptimum:
     """The best learning rate of one (prescription, width), as log2 of the rate.
 
-    `parabola` and `cubic` are the two fits' minima; `best` is the one the analysis uses; `standard_error` comes from
-    the noise pooled over cells and `systematic` from the spread between the two fits. All are None unless the status
-    is `bracketed`.
+    `parabola` and `cubic` are the two fits' minima; `best` is the one the analysis uses, the parabola's, and `loss` is
+    the fitted loss there. `standard_error` comes from the noise pooled over cells (None with a single seed),
+    `systematic` is the distance between the two minima. All are None unless the status is `bracketed`.
     """
 
     prescription: str
@@ -63,8 +63,10 @@ class CellOptimum:
 class ExponentFit:
     """The slope of log2(best rate) against log2(width): best rate ~ width^exponent.
 
-    `statistical` is the t-interval of the pooled noise; `total` adds the parabola-cubic spread. None where fewer than
-    two widths have a bracketed optimum, or where one seed leaves the noise unknown.
+    `parabola` and `cubic` are the slopes through either fit's minima; `exponent` is the parabola's. `statistical` is
+    the t-interval of the pooled noise; `total` adds the parabola-cubic spread over cells. `widths` are those used.
+    Numbers are None where fewer than two widths have a bracketed optimum, intervals also where one seed leaves the
+    noise unknown.
     """
 
     prescription: str
@@ -83,7 +85,8 @@ class Regret:
     """The relative loss given up at the largest width by keeping the base width's best rate.
 
     `offset` is log2(kept rate / best rate at the largest width) with its interval; `loss` is the relative excess loss
-    over the interval of the offset: 0.01 is one per cent.
+    over the interval of the offset: 0.01 is one per cent. Where the largest width's best rate is at an edge of its grid
+    there is no offset, and `loss` is a lower bound: estimate and low are equal, high is infinite.
     """
 
     base_width: int

@@ -131,7 +131,11 @@ def _notes(prescriptions: dict[str, list[CellFit]], noise: Noise | None) -> tupl
     """What the reader must know, one sentence each."""
     every_fit = [fit for fits in prescriptions.values() for fit in fits]
     bracketed = [(fit.cell, fit.local) for fit in every_fit if fit.local is not None]
-    notes = [f"not used: {describe_unused(fit)}." for fit in every_fit if fit.local is None]
+    notes = [
+        f"{fit.cell.prescription}, not used: {describe_unused(fit)}."
+        for fit in every_fit
+        if fit.local is None
+    ]
     notes += [
         f"{cell.prescription}, width {cell.width}: {local.seeds} of {len(cell.seeds)} seeds trained at every "
         "rate of the fit, and only they are used."

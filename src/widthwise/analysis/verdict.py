@@ -32,61 +32,79 @@ def explain(
 ) -> str:
     """One sentence with the numbers behind the verdict."""
     if base.local is None:
-        return f"undecided: at the base width {describe_unused(base)}"
+        return f"undecided: the base width has no optimum ({describe_unused(base)})"
     rate = f"2^{base.local.parabola.x:.2f}"
     kept = f"keeping the best rate of width {base.cell.width} ({rate}) at width {largest.cell.width}"
+    loss = regret.loss
     if largest.local is None:
-        if regret.loss is None or regret.loss.low <= margin:
-            return f"undecided: at the largest width {describe_unused(largest)}"
-        lost = (
-            "diverges" if math.isinf(regret.loss.low) else f"gives up at least {_percent(regret.loss.low)} %"
-        )
-        return f"{kept} {lost}, above the margin of {_percent(margin)} %; there, {largest.status}"
-    if regret.loss is None:
+        if loss is None or judge(loss, margin) is Verdict.UNDECIDED:
+            return f"undecided: the largest width has no optimum ({describe_unused(largest)})"
+        lost = "diverges" if math.isinf(loss.low) else f"gives up at least {_percent(loss.low)} %"
+        return f"{kept} {lost}, above the margin of {100 * margin:g} %; that width is {largest.status}"
+    if loss is None:
         return _without_interval(base, largest, kept)
-    return f"{kept} {_loss(regret.loss, margin, level)}; {_drift(exponent, level)}"
+    lost = f"{_loss(loss, level)}, {_side(loss, margin)} the margin of {100 * margin:g} %"
+    return f"{kept} {lost}; {_drift(exponent, level)}"
 
 
 def describe_unused(fit: CellFit) -> str:
-    """Which cell has no optimum that may be used, why, and what to add."""
-    where = f"{fit.cell.prescription}, width {fit.cell.width}: {fit.status}"
+    """Why a cell has no optimum that may be used, and what to add."""
+    where = f"width {fit.cell.width}"
     if fit.best_index is None:
-        return f"{fit.cell.prescription}, width {fit.cell.width}: no rate trained with every seed; add lower rates"
+        return f"{where}: no rate trained with every seed; add lower rates"
     remedy = REMEDIES[fit.status]
     if fit.status is CellStatus.EDGE_HIGH and fit.best_index == len(fit.cell.rates) - 1:
         remedy = "add higher rates"
-    return f"{where} (2^{fit.cell.x[fit.best_index]:.2f}); {remedy}"
+    return f"{where}: {fit.status}, 2^{fit.cell.x[fit.best_index]:.2f}; {remedy}"
 
 
 def _without_interval(base: CellFit, largest: CellFit, kept: str) -> str:
     estimate = plain_regret(base, largest)
     if estimate is None:
         return "undecided: the loss at the largest width is not positive, so a relative loss has no meaning"
-    return f"undecided: {kept} gives up {_percent(estimate)} %, but one seed leaves the noise unknown; add a seed"
+    lost = (
+        "leaves the rates that trained there" if math.isinf(estimate) else f"gives up {_percent(estimate)} %"
+    )
+    return f"undecided: {kept} {lost}, but one seed leaves the noise unknown; add a seed"
 
 
-def _loss(loss: Interval, margin: float, level: float) -> str:
-    interval = f"{level:.4g} interval {_percent(loss.low)} to {_percent(loss.high)} %"
-    interval = interval.replace(f"{level:.4g}", f"{100 * level:.4g} %", 1)
-    if math.isinf(loss.estimate):
-        what = "leaves the rates that trained there" if loss.low <= margin else "diverges or nearly so"
-        return f"{what} ({interval}), {_side(loss, margin)}"
-    return f"gives up {_percent(loss.estimate)} % ({interval}), {_side(loss, margin)}"
+def _loss(loss: Interval, level: float) -> str:
+    """What is lost, with its interval."""
+    if math.isinf(loss.low):
+        return "diverges"
+    bounds = (
+        f"{_percent(loss.low)} % or more"
+        if math.isinf(loss.high)
+        else f"{_percent(loss.low)} to {_percent(loss.high)} %"
+    )
+    lost = (
+        "leaves the rates that trained there"
+        if math.isinf(loss.estimate)
+        else f"gives up {_percent(loss.estimate)} %"
+    )
+    return f"{lost} ({100 * level:g} % interval {bounds})"
 
 
 def _side(loss: Interval, margin: float) -> str:
     side = {Verdict.TRANSFERS: "below", Verdict.DOES_NOT: "above", Verdict.UNDECIDED: "on both sides of"}
-    return f"{side[judge(loss, margin)]} the margin of {_percent(margin)} %"
+    return side[judge(loss, margin)]
 
 
 def _drift(exponent: ExponentFit, level: float) -> str:
-    if exponent.exponent is None or exponent.total is None:
-        return "the exponent is unknown"
+    assert exponent.exponent is not None
+    assert exponent.total is not None
     return (
         f"the best rate goes as width^{exponent.exponent:.2f} "
-        f"({100 * level:.4g} % interval {exponent.total.low:.2f} to {exponent.total.high:.2f})"
+        f"({100 * level:g} % interval {exponent.total.low:.2f} to {exponent.total.high:.2f})"
     )
 
 
 def _percent(fraction: float) -> str:
-    return "infinitely many" if math.isinf(fraction) else f"{100 * fraction:.2g}"
+    """Two digits or so: 0.04, 3.2, 24.
+
+    Example:
+        >>> _percent(0.0004), _percent(0.032), _percent(1.5)
+        ('0.04', '3.2', '150')
+    """
+    percent = 100 * fraction
+    return f"{percent:.2f}" if percent < 1 else f"{percent:.1f}" if percent < 10 else f"{percent:.0f}"

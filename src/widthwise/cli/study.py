@@ -43,7 +43,9 @@ MarginOption = Annotated[float, typer.Option(help="Relative loss that may be giv
 @study_app.command()
 @user_errors
 def run(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or a built-in study: quickstart.")],
+    spec: Annotated[
+        str, typer.Argument(metavar="SPEC", help="A YAML file, or a built-in study: quickstart.")
+    ],
     store: Annotated[Path, typer.Option(help="The file to keep results in; continued if it exists.")],
     device: DeviceOption = Device.AUTO,
     population_size: Annotated[int, typer.Option(help="Models trained side by side, for a new store.")] = 32,
@@ -96,7 +98,9 @@ def verdict(
 
     results = {r.prescription: r for r in study_page_data(store, margin=margin).analysis.results}
     if require not in results:
-        raise ValueError(f"--require {require!r} is no prescription of {str(store)!r}; choose one of {list(results)}")
+        raise ValueError(
+            f"--require {require!r} is no prescription of {str(store)!r}; choose one of {list(results)}"
+        )
     result = results[require]
     print(f"{require}: {result.verdict.value}: {result.reason}")
     raise typer.Exit(VERDICT_CODES[result.verdict.value])
@@ -107,14 +111,18 @@ def verdict(
 def export(
     store: Store,
     output: Annotated[ExportFormat, typer.Option("--format", help="What to write.")] = ExportFormat.CSV,
-    out: Annotated[Path | None, typer.Option(help="The file; CSV goes to standard output without it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file; CSV goes to standard output without it.")
+    ] = None,
 ) -> None:
-    """Write one row per cell, in the columns that `widthwise transfer` reads."""
+    """Write one row per cell that has ended, in the columns that `widthwise transfer` reads."""
     from widthwise.records import read_study
     from widthwise.study.export import to_csv, write_table
 
     study = read_study(store)
     if out is not None:
+        if out.exists() and out.samefile(store):
+            raise ValueError(f"--out {str(out)!r} is the store itself; choose another file")
         write_table(study, out, output.value)
     elif output is ExportFormat.CSV:
         sys.stdout.write(to_csv(study))
@@ -127,7 +135,12 @@ def _print_verdicts(store: Path, margin: float) -> None:
 
     from widthwise.report import study_page_data, summary_line, verdict_table
 
-    data = study_page_data(store, margin=margin)
+    try:
+        data = study_page_data(store, margin=margin)
+    except ValueError as error:
+        # The study is trained and kept; that it is too small for a verdict is no bad input.
+        print(f"no verdict: {error}", file=sys.stderr)
+        return
     console = Console()
     console.print(verdict_table(data.analysis, data.predictions))
     console.print(summary_line(data.analysis))

@@ -3,7 +3,7 @@
 Pre-layer-norm blocks, GELU, learned positions, separate input and output embeddings, no biases, an MLP of 4D, heads of
 a fixed size: the width D grows the number of heads. Attention logits are scaled by 1/sqrt(head_dim), a constant.
 
-Source: Everett et al. 2024, appendix C; what the paper leaves open follows NanoDO (norm epsilon, tanh GELU).
+Source: Everett et al. 2024, appendix C; what the paper leaves open follows NanoDO (the norm's epsilon).
 
 Shape legend: P members, B sequences, T positions, N = B * T, D width, V vocabulary, H heads, K head dimension.
 """
@@ -102,7 +102,7 @@ class Transformer:
             a_PxNxD = self._attention(w.linear(h_PxNxD, f"{name}.attention.qkv"), (P, B, T))
             x_PxNxD = x_PxNxD + w.linear(a_PxNxD, f"{name}.attention.output")
             h_PxNxD = w.norm(x_PxNxD, f"{name}.mlp.norm")
-            h_PxNx4D = F.gelu(w.linear(h_PxNxD, f"{name}.mlp.up"), approximate="tanh")
+            h_PxNx4D = F.gelu(w.linear(h_PxNxD, f"{name}.mlp.up"))
             x_PxNxD = x_PxNxD + w.linear(h_PxNx4D, f"{name}.mlp.down")
         return w.linear(w.norm(x_PxNxD, "final_norm"), "readout")
 

@@ -1,6 +1,7 @@
 """Read a study's store. Nothing but SQLite is needed, and nothing is ever written."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -18,7 +19,7 @@ def check_store(path: Path) -> None:
     Raises:
         ValueError: nothing there, not a file, not SQLite, not a store, or a store of another schema version.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise ValueError(
             f"store {str(path)!r} does not exist; `widthwise study run SPEC --store {path}` makes one"
         )

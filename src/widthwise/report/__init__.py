@@ -13,6 +13,7 @@ from widthwise.report.page_data import PageData, TrainingCurve
 if TYPE_CHECKING:
     from widthwise.report.figure import Figure
     from widthwise.report.figures import make_figures
+    from widthwise.report.from_store import study_page_data
     from widthwise.report.page import render_page
     from widthwise.report.terminal import summary_line, verdict_table
     from widthwise.report.write import write_report
@@ -23,6 +24,7 @@ __all__ = [
     "TrainingCurve",
     "make_figures",
     "render_page",
+    "study_page_data",
     "summary_line",
     "verdict_table",
     "write_report",
@@ -32,6 +34,7 @@ _LAZY = {
     "Figure": "widthwise.report.figure",
     "make_figures": "widthwise.report.figures",
     "render_page": "widthwise.report.page",
+    "study_page_data": "widthwise.report.from_store",
     "summary_line": "widthwise.report.terminal",
     "verdict_table": "widthwise.report.terminal",
     "write_report": "widthwise.report.write",

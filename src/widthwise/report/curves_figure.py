@@ -4,7 +4,7 @@ import math
 
 import altair as alt
 
-from widthwise.report.figure import Figure, Row, in_panels, tips, zoom
+from widthwise.report.figure import ROWS, Figure, Row, in_panels, tips, zoom
 from widthwise.report.numbers import plural, rate_text
 from widthwise.report.page_data import PageData, TrainingCurve
 from widthwise.report.ticks import all_dyadic, rate_ticks
@@ -40,6 +40,7 @@ def curves_figure(data: PageData) -> Figure | None:
             f"Training loss against step of {plural(len(curves), 'run')} at widths {', '.join(map(str, widths))}."
         ),
         chart=in_panels(_layers(rows, curves, widths), len(present)),
+        rows=rows,
         widths=len(widths),
         image_note=f"The width shown is {widths[-1]}.",
     )
@@ -86,7 +87,7 @@ def _layers(rows: list[Row], curves: list[TrainingCurve], widths: list[int]) -> 
         detail="run:N",
         tooltip=tips("prescription", "width", "learning rate", "seed"),
     )
-    chart = alt.LayerChart(data=alt.Data(values=rows), layer=[lines], height=_HEIGHT)
+    chart = alt.LayerChart(data=ROWS, layer=[lines], height=_HEIGHT)
     chosen = chart.transform_filter("datum.width == curve_width").transform_flatten(["step", "loss"])
     return chosen.add_params(width, zoom("curve_zoom"))
 

@@ -10,6 +10,9 @@ from widthwise.report.numbers import LOWERED, RAISED
 from widthwise.report.palette import chart_config
 
 Row = dict[str, Any]
+ROWS = alt.NamedData(name="rows")
+
+_COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Figure:
         title: what it shows.
         caption: how to read it, sentence by sentence.
         description: its content in words, for a reader who cannot see it.
-        chart: the chart, without title.
+        chart: the chart, without title, of the data named `rows`.
+        rows: that data, which joins the specification as it is: Altair would copy and check every value.
         widths: the number of widths that need a colour.
         image_note: what an image must say because nobody can choose it there.
     """
@@ -31,16 +35,17 @@ class Figure:
     caption: tuple[str, ...]
     description: str
     chart: alt.TopLevelMixin
+    rows: list[Row]
     widths: int
     image_note: str = ""
 
 
 def page_spec(figure: Figure) -> dict[str, Any]:
     """The Vega-Lite specification for the page, which supplies title, caption and configuration itself."""
-    with alt.data_transformers.enable("default", max_rows=None), alt.theme.enable("none"):
+    with alt.theme.enable("none"):
         spec: dict[str, Any] = figure.chart.to_dict()
     spec.pop("config", None)
-    return spec | {"description": figure.description}
+    return spec | {"description": figure.description, "datasets": {"rows": figure.rows}}
 
 
 def static_spec(figure: Figure) -> dict[str, Any]:
@@ -82,11 +87,10 @@ def in_panels(layers: alt.LayerChart, panels: int, *, width: int = 300) -> alt.F
         labelLimit=width,
         labelPadding=6,
     )
-    return layers.properties(width=width).facet(
-        facet=alt.Facet("panel:N", sort=alt.EncodingSortField("order", op="min"), header=header),
-        columns=min(panels, 3),
-        spacing=24,
-    )
+    columns = min(panels, _COLUMNS)
+    panel = alt.Facet("panel:N", sort=alt.EncodingSortField("order", op="min"), header=header)
+    chart = layers.properties(width=width).facet(facet=panel, columns=columns, spacing=24)
+    return chart.resolve_axis(x="independent") if panels > columns else chart
 
 
 def of_kind(chart: alt.Chart, kind: str) -> alt.Chart:

@@ -3,7 +3,7 @@
 import altair as alt
 
 from widthwise.analysis.result import CellStatus
-from widthwise.report.figure import Figure, Row, in_panels, of_kind, tips, zoom
+from widthwise.report.figure import ROWS, Figure, Row, in_panels, of_kind, tips, zoom
 from widthwise.report.loss_rows import loss_rows
 from widthwise.report.numbers import plural, significant
 from widthwise.report.page_data import PageData
@@ -12,7 +12,7 @@ from widthwise.report.ticks import all_dyadic, rate_ticks, round_ticks
 from widthwise.report.valley import Valley, find_valley
 from widthwise.report.words import level_text
 
-_HEIGHT = 270
+_HEIGHT = 230  # of the valley; the strip comes on top
 _X_TITLE, _Y_TITLE = "base learning rate", "final loss, mean over seeds"
 _SHAPES = {
     CellStatus.BRACKETED.value: "diamond",
@@ -37,7 +37,7 @@ def loss_figure(data: PageData) -> Figure | None:
     rates = sorted({point.rate for cell in cells for point in cell.points})
     rows = loss_rows(data.analysis, valley, widths)
     strip = STRIP_ROW * len(widths) + STRIP_TOP if any(row["kind"] == "mark" for row in rows) else 0
-    layers = _layers(rows, _x(rates), _y(valley, strip), widths, strip)
+    layers = _layers(_x(rates), _y(valley, strip), widths, strip)
     return Figure(
         name="loss-against-rate",
         title="Loss against learning rate",
@@ -47,6 +47,7 @@ def loss_figure(data: PageData) -> Figure | None:
             f"widths {', '.join(map(str, widths))}; each line's optimum is marked."
         ),
         chart=in_panels(layers, len(data.analysis.results)),
+        rows=rows,
         widths=len(widths),
     )
 
@@ -57,7 +58,7 @@ def _x(rates: list[float]) -> alt.X:
     return alt.X(
         "rate:Q",
         scale=alt.Scale(type="log", base=2, domain=domain, nice=False),
-        axis=alt.Axis(values=list(ticks.values), labelExpr=ticks.label_expr, labelOverlap=True),
+        axis=alt.Axis(values=list(ticks.values), labelExpr=ticks.label_expr, labelOverlap="greedy"),
         title=_X_TITLE,
     )
 
@@ -65,16 +66,17 @@ def _x(rates: list[float]) -> alt.X:
 def _y(valley: Valley, strip: int) -> alt.Y:
     """Losses from the bottom of the valley to its cap, and over them room for the strip."""
     bottom = valley.bottom - 0.06 * (valley.cap - valley.bottom)
-    share = (_HEIGHT - strip) / _HEIGHT if strip else 0.95
+    share = _HEIGHT / (_HEIGHT + strip) if strip else 0.95
+    ticks = round_ticks(bottom, valley.cap)
     return alt.Y(
         "loss:Q",
         scale=alt.Scale(domain=[bottom, bottom + (valley.cap - bottom) / share], nice=False, zero=False),
-        axis=alt.Axis(values=list(round_ticks(bottom, valley.cap))),
+        axis=alt.Axis(values=list(ticks.values), labelExpr=ticks.label_expr),
         title=_Y_TITLE,
     )
 
 
-def _layers(rows: list[Row], x: alt.X, y: alt.Y, widths: list[int], strip: int) -> alt.LayerChart:
+def _layers(x: alt.X, y: alt.Y, widths: list[int], strip: int) -> alt.LayerChart:
     chosen = alt.selection_point(name="loss_widths", fields=["width"], bind="legend")
     legend = alt.Legend(symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1, titleOrient="left")
     colour = alt.Color("width:O", title="width", sort=widths, legend=legend)
@@ -92,7 +94,7 @@ def _layers(rows: list[Row], x: alt.X, y: alt.Y, widths: list[int], strip: int) 
     if strip:
         layers.append(alt.Chart().mark_rule(strokeDash=[2, 3]).encode(y=alt.value(strip)))
         layers.append(_marks(of_kind(base, "mark")))
-    chart = alt.LayerChart(data=alt.Data(values=rows), layer=layers, height=_HEIGHT)
+    chart = alt.LayerChart(data=ROWS, layer=layers, height=_HEIGHT + strip)
     return chart.add_params(chosen, zoom("loss_zoom"))
 
 

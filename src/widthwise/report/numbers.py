@@ -56,24 +56,27 @@ def percent_range(interval: Interval | None) -> str:
 
 
 def excess_text(interval: Interval | None) -> str:
-    """An excess loss: "0.60 %", "at least 8.40 %" where only a lower bound is known."""
+    """An excess loss: "0.60 %"; "at least 8.40 %" if only a bound is known, "diverges" if there is no loss at all."""
     if interval is None:
         return MISSING
-    bound = math.isinf(interval.high) and interval.estimate == interval.low and math.isfinite(interval.low)
+    if math.isinf(interval.low):
+        return "diverges"
+    bound = math.isinf(interval.high) and interval.estimate == interval.low
     return f"at least {percent(interval.low)}" if bound else percent(interval.estimate)
 
 
 def excess_with_range(interval: Interval | None) -> str:
     """An excess loss with its interval: "0.60 % (0.11 to 1.72 %)"; a bound stands alone."""
     text = excess_text(interval)
-    return text if text == MISSING or text.startswith("at least") else f"{text} ({percent_range(interval)})"
+    plain = interval is not None and text == percent(interval.estimate)
+    return f"{text} ({percent_range(interval)})" if plain else text
 
 
 def bounds(interval: Interval | None, digits: int = 2) -> str:
     """The bounds of an interval: "[−1.05, −0.91]", "unbounded" when neither is finite."""
     if interval is None:
         return MISSING
-    if math.isinf(interval.low) and math.isinf(interval.high):
+    if interval.low == -math.inf and interval.high == math.inf:
         return "unbounded"
     return f"[{fixed(interval.low, digits)}, {fixed(interval.high, digits)}]"
 
@@ -85,7 +88,7 @@ def significant(value: float | None, digits: int = 3) -> str:
     if math.isinf(value) or value == 0:
         return fixed(value, 0)
     exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
-    if -4 < exponent < 5:
+    if -5 < exponent < 5:
         return f"{value:.{max(digits - 1 - exponent, 0)}f}".replace("-", "−")
     mantissa = f"{value / 10**exponent:.{digits - 1}f}".rstrip("0").rstrip(".")
     return f"{mantissa}×10{superscript(str(exponent))}".replace("-", "−")

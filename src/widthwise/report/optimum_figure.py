@@ -5,7 +5,7 @@ import math
 import altair as alt
 
 from widthwise.analysis.result import CellStatus
-from widthwise.report.figure import Figure, Row, in_panels, of_kind, tips, zoom
+from widthwise.report.figure import ROWS, Figure, Row, in_panels, of_kind, tips, zoom
 from widthwise.report.numbers import plural
 from widthwise.report.optimum_rows import MEASURED, optimum_rows
 from widthwise.report.page_data import PageData
@@ -16,6 +16,10 @@ from widthwise.report.words import level_text
 
 _HEIGHT = 250
 _Y_TITLE = "best base learning rate"
+_LEFT, _RIGHT = (
+    0.12,
+    0.2,
+)  # room beside the widths, as shares of their span; theory's exponents stand to the right
 _REACH = 2.0  # octaves that an interval may add to the axis; the rest of a wider one is cut off
 _TIPS = ("prescription", "width", "best rate", "interval", "status")
 _DASHES = ([7, 4], [2, 3], [9, 3, 2, 3])
@@ -42,18 +46,20 @@ def optimum_figure(data: PageData) -> Figure | None:
             f"Best learning rate against width for {plural(len(results), 'prescription')}, with the fitted power law "
             "and the slopes that theory predicts."
         ),
-        chart=in_panels(_layers(rows, _x(widths), _y(data, rows), assumptions), len(results)),
+        chart=in_panels(_layers(_x(widths), _y(data, rows), assumptions), len(results)),
+        rows=rows,
         widths=len(widths),
     )
 
 
 def _x(widths: list[int]) -> alt.X:
-    domain = [widths[0] / 2**0.25, widths[-1] * 2**0.45]
+    span = max(math.log2(widths[-1] / widths[0]), 1.0)
+    domain = [widths[0] / 2 ** (_LEFT * span), widths[-1] * 2 ** (_RIGHT * span)]
     ticks = Ticks(tuple(map(float, widths)), tuple(map(str, widths)))
     return alt.X(
         "width:Q",
         scale=alt.Scale(type="log", base=2, domain=domain, nice=False),
-        axis=alt.Axis(values=list(ticks.values), labelExpr=ticks.label_expr, labelOverlap=True),
+        axis=alt.Axis(values=list(ticks.values), labelExpr=ticks.label_expr, labelOverlap="greedy"),
         title="width",
     )
 
@@ -74,7 +80,7 @@ def _y(data: PageData, rows: list[Row]) -> alt.Y:
     )
 
 
-def _layers(rows: list[Row], x: alt.X, y: alt.Y, assumptions: list[str]) -> alt.LayerChart:
+def _layers(x: alt.X, y: alt.Y, assumptions: list[str]) -> alt.LayerChart:
     base = alt.Chart().encode(x=x, y=y)
     fitted, theory = of_kind(base, "line"), of_kind(base, "theory")
     line, dash = _lines(assumptions)
@@ -86,7 +92,7 @@ def _layers(rows: list[Row], x: alt.X, y: alt.Y, assumptions: list[str]) -> alt.
         *_points(of_kind(base, "point")),
         _edges(of_kind(base, "edge")),
     ]
-    chart = alt.LayerChart(data=alt.Data(values=rows), layer=layers, height=_HEIGHT)
+    chart = alt.LayerChart(data=ROWS, layer=layers, height=_HEIGHT)
     return chart.add_params(zoom("optimum_zoom"))
 
 

@@ -19,7 +19,7 @@
       const columns = Math.max(1, Math.min(panels.shown, 4, Math.floor((room - axisRoom) / (narrowest + gap))));
       const width = Math.floor((room - axisRoom - gap * (columns - 1)) / columns - correction);
       copy.columns = columns;
-      if (columns === 1) copy.resolve = { axis: { x: "independent" } };
+      copy.resolve = panels.shown > columns ? { axis: { x: "independent" } } : {};
       copy.spec.width = Math.max(160, Math.min(width, 620));
       copy.facet.header.labelLimit = copy.spec.width;
     } else {

@@ -5,7 +5,7 @@ import math
 import altair as alt
 
 from widthwise.analysis.result import TransferResult, Verdict
-from widthwise.report.figure import Figure, Row, tips
+from widthwise.report.figure import ROWS, Figure, Row, tips
 from widthwise.report.numbers import MISSING, excess_with_range, plural, short_percent
 from widthwise.report.page_data import PageData
 from widthwise.report.palette import VERDICT_COLOURS
@@ -33,6 +33,7 @@ def regret_figure(data: PageData) -> Figure | None:
             f"{short_percent(analysis.margin)}: {values}."
         ),
         chart=_chart(rows, analysis.margin, top),
+        rows=rows,
         widths=1,
     )
 
@@ -66,7 +67,7 @@ def _rows(analysis: TransferResult, top: float) -> list[Row]:
 
 def _chart(rows: list[Row], margin: float, top: float) -> alt.LayerChart:
     layers = [*_margin(margin, top), *_bars(rows, margin, top)]
-    return alt.LayerChart(data=alt.Data(values=rows), layer=layers, width=640, height=_ROW * len(rows))
+    return alt.LayerChart(data=ROWS, layer=layers, width=640, height=_ROW * len(rows))
 
 
 def _x(field: str, margin: float, top: float) -> alt.X:

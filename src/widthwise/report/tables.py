@@ -3,13 +3,22 @@
 from dataclasses import dataclass
 
 from widthwise.analysis.result import CellOptimum, PrescriptionResult, TransferResult, Verdict
-from widthwise.report.numbers import MISSING, bounds, fixed, loss_text, percent_range, rate_text
+from widthwise.report.numbers import (
+    MISSING,
+    bounds,
+    excess_text,
+    fixed,
+    loss_text,
+    percent,
+    percent_range,
+    rate_text,
+)
 from widthwise.report.page_data import PageData
 from widthwise.report.words import (
     VERDICT_SIGNS,
     cell_missing,
     exponent_missing,
-    regret_missing,
+    reason_text,
     theory_text,
     widths_text,
 )
@@ -87,11 +96,10 @@ def verdict_rows(data: PageData) -> list[VerdictRow]:
 
 def _regret(result: PrescriptionResult) -> Entry:
     loss = result.regret.loss
-    return (
-        Entry(MISSING, regret_missing(result))
-        if loss is None
-        else Entry(percent(loss.estimate), percent_range(loss))
-    )
+    if loss is None:
+        return Entry(MISSING, reason_text(result))
+    text = excess_text(loss)
+    return Entry(text, percent_range(loss) if text == percent(loss.estimate) else "")
 
 
 def _exponent(result: PrescriptionResult) -> Entry:

@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from widthwise.analysis.result import PrescriptionResult, TransferResult, Verdict
-from widthwise.report.numbers import MISSING, bounds, excess_with_range, fixed
+from widthwise.report.numbers import MISSING, bounds, excess_text, fixed, percent, percent_range
 from widthwise.report.words import (
     VERDICT_SIGNS,
     exponent_missing,
     headline,
     level_text,
-    theory_text,
-    widths_text,
+    reason_text,
 )
 
 _STYLES = {Verdict.TRANSFERS: "bold green", Verdict.DOES_NOT: "bold red", Verdict.UNDECIDED: "bold yellow"}
@@ -27,48 +27,55 @@ def summary_line(analysis: TransferResult) -> str:
 
 
 def verdict_table(analysis: TransferResult, predictions: Predictions | None = None) -> Table:
-    """The verdicts as a table for `rich`; no text of the data is read as markup.
+    """The verdicts as a table for `rich`, made to fit 80 columns; no text of the data is read as markup.
 
     Args:
         analysis: what was found.
         predictions: prescription -> assumption -> the exponent that theory predicts, as in `PageData`.
     """
     known = predictions or {}
-    shown = (known.get(result.prescription, {}) for result in analysis.results)
-    columns = list(dict.fromkeys(name for theory in shown for name in theory))
-    table = Table(title_justify="left", show_lines=False)
-    table.add_column("prescription", overflow="fold")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.caption = Text(f"intervals at {level_text(analysis.level)}", style="dim")
+    table.caption_justify = "left"
+    longest = max((len(result.prescription) for result in analysis.results), default=0)
+    table.add_column("prescription", overflow="fold", min_width=min(longest, 12))
     table.add_column("verdict", no_wrap=True)
-    table.add_column(f"loss given up ({level_text(analysis.level)} interval)")
-    table.add_column(f"exponent ({level_text(analysis.level)}, total)")
-    for name in columns:
-        table.add_column(Text(f"theory, {name}"))
-    table.add_column("widths")
+    table.add_column("loss given up")
+    table.add_column("exponent")
+    if known:
+        table.add_column("theory", no_wrap=True)
+    table.add_column("widths", no_wrap=True)
     for result in analysis.results:
-        theory = known.get(result.prescription, {})
-        predicted = [
-            theory_text(theory[name], result.exponent) if name in theory else MISSING for name in columns
-        ]
         verdict = Text(
             f"{VERDICT_SIGNS[result.verdict]} {result.verdict.value}", style=_STYLES[result.verdict]
         )
-        table.add_row(
-            Text(result.prescription),
-            verdict,
-            Text(_regret(result)),
-            Text(_exponent(result)),
-            *map(Text, predicted),
-            Text(widths_text(result.exponent)),
-        )
+        cells = [Text(result.prescription), verdict, Text(_regret(result)), Text(_exponent(result))]
+        if known:
+            cells.append(Text(_theory(known.get(result.prescription, {}))))
+        table.add_row(*cells, Text(_widths(result.exponent.widths)))
     return table
 
 
 def _regret(result: PrescriptionResult) -> str:
     loss = result.regret.loss
-    return f"{MISSING} {result.reason}" if loss is None else excess_with_range(loss)
+    if loss is None:
+        return f"{MISSING} {reason_text(result)}"
+    text = excess_text(loss)
+    return f"{text}\n{percent_range(loss)}" if text == percent(loss.estimate) else text
 
 
 def _exponent(result: PrescriptionResult) -> str:
     fit = result.exponent
     value, why = fixed(fit.exponent, 2), exponent_missing(fit)
-    return f"{value} ({why})" if why else f"{value} {bounds(fit.total)}"
+    return f"{value} {why}" if why else f"{value}\n{bounds(fit.total)}"
+
+
+def _theory(predicted: Mapping[str, str]) -> str:
+    """Theory's exponents, one assumption per line, "full −1" for full alignment."""
+    minus = {name.removesuffix(" alignment"): value.replace("-", "−") for name, value in predicted.items()}
+    return "\n".join(f"{name} {value}" for name, value in minus.items()) or MISSING
+
+
+def _widths(widths: tuple[int, ...]) -> str:
+    """The range of the widths fitted: "64–2048"."""
+    return f"{min(widths)}–{max(widths)}" if len(widths) > 1 else ", ".join(map(str, widths)) or MISSING

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from widthwise.report.numbers import is_dyadic, power_of_two, rate_label
+from widthwise.report.numbers import fixed, is_dyadic, power_of_two, rate_label, significant
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,13 @@ def all_dyadic(rates: Iterable[float]) -> bool:
     return all(is_dyadic(math.log2(rate)) for rate in rates)
 
 
-def round_ticks(low: float, high: float, *, most: int = 7) -> tuple[float, ...]:
-    """Round numbers (1, 2, 2.5 or 5 times a power of ten) from low to high."""
+def round_ticks(low: float, high: float, *, most: int = 7) -> Ticks:
+    """Round numbers (1, 2 or 5 times a power of ten) from low to high, labelled with the digits that they need."""
     if not high > low:
-        return (low,)
-    power = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(power * k for k in (1, 2, 2.5, 5, 10, 20) if (high - low) / (power * k) <= most)
+        return Ticks((low,), (significant(low),))
+    power = math.floor(math.log10((high - low) / most))
+    factor = next(k for k in (1, 2, 5, 10, 20) if (high - low) / (10.0**power * k) <= most)
+    step, digits = 10.0**power * factor, max(0, -power - (factor >= 10))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return tuple(float(f"{k * step:.12g}") for k in range(first, last + 1))
+    values = tuple(float(f"{k * step:.12g}") for k in range(first, last + 1))
+    return Ticks(values, tuple(fixed(value, digits) for value in values))

@@ -11,7 +11,7 @@ from widthwise.analysis.result import (
     TransferResult,
     Verdict,
 )
-from widthwise.report.numbers import excess_text, fixed, listing, percent_range, short_percent
+from widthwise.report.numbers import excess_text, fixed, listing, percent, percent_range, short_percent
 
 VERDICT_SIGNS = {Verdict.TRANSFERS: "✓", Verdict.DOES_NOT: "✗", Verdict.UNDECIDED: "?"}
 
@@ -44,40 +44,30 @@ def _names(analysis: TransferResult, verdict: Verdict) -> list[str]:
 
 def answer(result: PrescriptionResult, margin: float, level: float) -> str:
     """The numbers behind one verdict, as the rest of a sentence that begins with the prescription's name."""
-    regret = result.regret
-    if regret.loss is None:
-        return f"is {result.verdict.value}: {result.reason}"
-    verb = {
-        Verdict.TRANSFERS: "transfers",
-        Verdict.DOES_NOT: "does not transfer",
-        Verdict.UNDECIDED: "is undecided",
-    }[result.verdict]
-    side = {
-        Verdict.TRANSFERS: "below",
-        Verdict.DOES_NOT: "above",
-        Verdict.UNDECIDED: "not wholly on one side of",
-    }[result.verdict]
-    kept = f"keeping the best rate of width {regret.base_width} at width {regret.largest_width}"
+    regret, verdict = result.regret, result.verdict
+    verb = "is undecided" if verdict is Verdict.UNDECIDED else verdict.value
+    if regret.loss is None or math.isinf(regret.loss.estimate):
+        return f"{verb}: {reason_text(result)}"
+    side = {Verdict.TRANSFERS: "below", Verdict.DOES_NOT: "above", Verdict.UNDECIDED: "on both sides of"}[
+        verdict
+    ]
     cost = excess_text(regret.loss)
-    if cost.startswith("at least"):
-        detail = f"raises the loss by {cost} at the level of {level_text(level)}"
-    elif math.isinf(regret.loss.estimate):
-        detail = (
-            f"does not train ({level_text(level)} interval of the loss given up {percent_range(regret.loss)})"
-        )
-    else:
-        detail = f"raises the loss by {cost} ({level_text(level)} interval {percent_range(regret.loss)})"
-    return f"{verb}: {kept} {detail}, {side} the margin of {short_percent(margin)}."
+    interval = f" ({level_text(level)} interval {percent_range(regret.loss)})"
+    return (
+        f"{verb}: keeping the best rate of width {regret.base_width} at width {regret.largest_width} raises the loss "
+        f"by {cost}{interval if cost == percent(regret.loss.estimate) else ''}, {side} the margin of "
+        f"{short_percent(margin)}."
+    )
+
+
+def reason_text(result: PrescriptionResult) -> str:
+    """The analysis' reason as a sentence of its own, without the verdict in front."""
+    return result.reason.removeprefix(f"{result.verdict.value}: ").removesuffix(".") + "."
 
 
 def level_text(level: float) -> str:
     """The level of an interval: "95 %"."""
     return short_percent(level)
-
-
-def regret_missing(result: PrescriptionResult) -> str:
-    """Why no loss given up is shown."""
-    return result.reason
 
 
 def exponent_missing(fit: ExponentFit) -> str:

@@ -42,7 +42,7 @@ def resolve(plan: ScalingPlan, *, learning_rate: float, epsilon: float) -> Mappi
     """
     if not learning_rate > 0:
         raise ValueError(f"learning rate {learning_rate} must be positive")
-    if epsilon < 0:
+    if not epsilon >= 0:
         raise ValueError(f"epsilon {epsilon} must not be negative")
     return {
         name: TensorNumbers(

@@ -1,4 +1,7 @@
-"""A study as a flat table: one row a cell, in the columns that `widthwise transfer` reads, and where it came from."""
+"""A study as a flat table, in the columns that `widthwise transfer` reads, and where it came from.
+
+One row for each cell whose trial has ended: to a reader of the table, a row without a loss is a run that diverged.
+"""
 
 import contextlib
 import csv
@@ -6,7 +9,7 @@ import io
 import os
 from pathlib import Path
 
-from widthwise.records import StoredStudy
+from widthwise.records import StoredStudy, TrialStatus
 
 COLUMNS = (
     "width",
@@ -25,11 +28,13 @@ COLUMNS = (
 
 
 def table_rows(study: StoredStudy) -> list[tuple[object, ...]]:
-    """One row per cell, in the order of `COLUMNS`; a trial without a loss has None."""
+    """One row per cell that has ended, in the order of `COLUMNS`; a trial without a loss has None."""
     arms = {arm.name: arm for arm in study.arms}
     rows: list[tuple[object, ...]] = []
     for cell in study.cells:
         trial, arm = study.trials[cell.trial], arms[cell.arm]
+        if trial.status is TrialStatus.PENDING:
+            continue
         rows.append(
             (
                 cell.width,

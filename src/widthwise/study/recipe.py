@@ -51,7 +51,7 @@ def pack_numbers(
     tensors = {name: [rounded(n.init), rounded(n.rate), rounded(n.epsilon)] for name, n in folded.items()}
     packed: dict[str, dict[str, Any]] = {"tensors": _merge_blocks(tensors)}
     multipliers = {name: rounded(n.multiplier) for name, n in (explicit or {}).items()}
-    if any(math.frexp(m)[0] != 0.5 for m in multipliers.values()):
+    if any(m != rounded(2.0 ** round(math.log2(m))) for m in multipliers.values()):
         packed["multipliers"] = _merge_blocks(multipliers)
     return packed
 

@@ -1,5 +1,6 @@
 """Run a study, or go on with one: every population that has not run yet, in order, into the store."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from widthwise.records import StoredStudy, check_store, read_study
 from widthwise.study.expand import expand
 from widthwise.study.spec_file import SpecSource, parse_spec
-from widthwise.study.store import create_store, has_log, writing
+from widthwise.study.store import create_store, left_open, writing
 from widthwise.study.workload import workloads
 
 POPULATION_SIZE = 32
@@ -75,7 +76,7 @@ def run_study(
     from widthwise.study.runner import choose_device
     from widthwise.train import load_corpus
 
-    if store.exists():
+    if os.path.exists(store):
         _require_same(source, store)
         return resume_study(store, device=device, listener=listener)
     choose_device(device)
@@ -98,7 +99,7 @@ def resume_study(store: Path, *, device: str = "auto", listener: Listener | None
     study = read_study(store)
     pending = [population for population in study.populations if not population.completed]
     if not pending:
-        if has_log(store):
+        if left_open(store):
             with writing(store):
                 pass
         return study

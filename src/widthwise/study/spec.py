@@ -25,6 +25,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    StringConstraints,
     Tag,
     field_validator,
     model_validator,
@@ -161,7 +162,7 @@ class ArmSpec(_Section):
         tuple[Literal["standard", "ntk", "mup", "mean-field"], ...], BeforeValidator(_as_list)
     ]
     rates: Annotated[tuple[Literal["global", "full", "none"], ...], BeforeValidator(_as_list)]
-    name: str | None = None
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = None
     optimizer: OptimizerSpec | None = None
     learning_rates: LearningRates | None = None
 

@@ -1,5 +1,6 @@
 """From a file or a built-in name to a checked specification, with every mistake named by field, value and remedy."""
 
+import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -50,7 +51,7 @@ def load_spec(source: str) -> SpecSource:
             (resources.files("widthwise.study") / "specs" / (source + _SUFFIX)).read_text("utf-8")
         )
     path = Path(source)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ValueError(
             f"spec {source!r} is neither a file nor a built-in study; give a YAML file or one of {built_in_names()}"
         )

@@ -155,9 +155,9 @@ def writing(path: Path) -> Iterator[StoreWriter]:
                 connection.execute("PRAGMA journal_mode = DELETE")
 
 
-def has_log(path: Path) -> bool:
+def left_open(path: Path) -> bool:
     """Whether a writer was stopped before it could close a store to one file."""
-    return path.with_name(path.name + "-wal").exists()
+    return any(path.with_name(path.name + ending).exists() for ending in ("-wal", ".lock"))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ and the largest stable rate makes these equalities. Two conditions bind in addit
 * an optimizer that scales with the parameter (q = 1) needs c >= 0, or the updates outgrow the weights that set them;
 * an optimizer that scales with the gradient (p = 1) keeps the gradient at its initial scale: the readout's update must
   not outgrow the initial readout (a + c + p g >= a + b). Where this binds, a second optimum exists that trades the
-  hidden rates for a larger readout rate; this one has the smallest sum of c.
+  other layers' rates for a larger readout rate; this one has the smallest sum of c.
 
 Source: Everett et al. 2024, Table 1 and appendix B. The SGD gradient exponent is a minimum over the readout's initial
 and updated weights (the paper's table prints a maximum, which contradicts its own values).

@@ -7,6 +7,7 @@ land on both sides. The corpus' own hash names it: two machines with the same te
 
 import hashlib
 import lzma
+import os
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,12 +71,19 @@ def load_corpus(source: str) -> Corpus:
     documents = [document for document in _documents(source) if document]
     if not documents:
         raise ValueError(f"corpus {source!r} is empty; give a file or folder that holds text")
-    if len(documents) < 2:
-        raise ValueError(f"corpus {source!r} is one line of text; it needs at least two to hold one out")
-    ranked = sorted(range(len(documents)), key=lambda i: (hashlib.sha256(documents[i]).digest(), i))
-    held_out = set(ranked[: max(1, len(documents) // HELD_OUT)])
-    train = b"".join(doc + _END for i, doc in enumerate(documents) if i not in held_out)
-    validation = b"".join(doc + _END for i, doc in enumerate(documents) if i in held_out)
+    ranks = [hashlib.sha256(document).digest() for document in documents]
+    distinct = sorted(set(ranks))
+    if len(distinct) < 2:
+        raise ValueError(
+            f"corpus {source!r} is one document (a line of a file, or a file of a folder), or copies of one; "
+            "it needs at least two that differ, to hold one out"
+        )
+    last_held_out = min(sorted(ranks)[max(1, len(documents) // HELD_OUT) - 1], distinct[-2])
+    # Not by position: copies of the last document held out are held out with it.
+    train = b"".join(doc + _END for doc, rank in zip(documents, ranks, strict=True) if rank > last_held_out)
+    validation = b"".join(
+        doc + _END for doc, rank in zip(documents, ranks, strict=True) if rank <= last_held_out
+    )
     digest = hashlib.sha256(len(train).to_bytes(8, "big") + train + validation).hexdigest()
     return Corpus(
         name=source,
@@ -91,7 +99,7 @@ def _documents(source: str) -> Iterator[bytes]:
         files = (p for p in root.rglob("*.py") if not _NOT_LIBRARY & set(p.relative_to(root).parts))
         return (p.read_bytes() for p in sorted(files))
     path = Path(source).expanduser()
-    if not path.exists():
+    if not os.path.exists(path):
         raise ValueError(f"corpus {source!r} does not exist; give {PYTHON_STDLIB!r}, a text file or a folder")
     try:
         if path.is_dir():

@@ -27,9 +27,7 @@ Progress = Callable[[int], None]
 """Called with the number of steps done."""
 
 
-def initial_parameters(
-    recipe: Recipe, members: Sequence[Member], device: torch.device
-) -> dict[str, Tensor]:
+def initial_parameters(recipe: Recipe, members: Sequence[Member], device: torch.device) -> dict[str, Tensor]:
     """Every tensor at step 0, [P, ...]: init * draw, or the constant init for gains.
 
     The draw depends on the member's seed and the tensor's name and shape alone. It is made on the CPU, so that it is
@@ -150,9 +148,7 @@ def train_population(
                 progress(step)
             if health.all_dead():
                 break
-    windows = validation_windows(
-        corpus, windows=recipe.validation_windows, context=context, device=device
-    )
+    windows = validation_windows(corpus, windows=recipe.validation_windows, context=context, device=device)
     validation = population.validation_losses(windows).tolist()
     curves = _curves(losses_LxP, recipe.curve_points)
     return tuple(

@@ -32,7 +32,9 @@ class WarmupCosine:
         if self.steps < 1:
             raise ValueError(f"steps is {self.steps}; it must be at least 1")
         if not 0 <= self.warmup < self.steps:
-            raise ValueError(f"warmup is {self.warmup}; it must be at least 0 and less than steps {self.steps}")
+            raise ValueError(
+                f"warmup is {self.warmup}; it must be at least 0 and less than steps {self.steps}"
+            )
         if not 0 <= self.floor <= 1:
             raise ValueError(f"floor is {self.floor}; it must lie between 0 and 1")
 

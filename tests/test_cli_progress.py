@@ -1,0 +1,95 @@
+"""What is shown while a study runs."""
+
+import io
+import sys
+from dataclasses import replace
+
+import pytest
+
+from widthwise.cli.progress import describe, duration, show_progress
+from widthwise.study import RunState
+
+STATE = RunState(
+    populations=3,
+    population=2,
+    trials=24,
+    trials_done=8,
+    width=64,
+    members=8,
+    step=20,
+    steps=100,
+    work_done=30.0,
+    work_before=10.0,
+    work=110.0,
+    tokens_per_second=12345.6,
+    seconds=20.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (61, "1 min 01 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 00 min"),
+        (3725.2, "1 h 02 min"),
+        (86400 * 2, "48 h 00 min"),
+    ],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_describe() -> None:
+    # 20 of work in 20 seconds; 80 are left.
+    assert describe(STATE) == (
+        "8 of 24 models, width 64: 8 side by side, step 20 of 100, 12.3 k tokens/s, 1 min 20 s left"
+    )
+
+
+def test_describe_before_anything_is_known() -> None:
+    state = replace(STATE, work_done=10.0, tokens_per_second=None)
+    assert state.seconds_left is None
+    assert describe(state) == "8 of 24 models, width 64: 8 side by side, step 20 of 100"
+
+
+def test_a_line_for_each_population_and_one_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    states = [
+        replace(STATE, population=population, step=step, trials_done=8 * (population - 1 + ended))
+        for population in (1, 2, 3)
+        for step, ended in ((0, False), (20, False), (100, False), (100, True))
+    ]
+    with show_progress() as listener:
+        for state in states:
+            listener(state)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        describe(states[0]),
+        describe(states[4]),
+        describe(states[8]),
+        describe(states[11]),
+    ]
+    assert captured.err.splitlines()[-1].startswith(
+        "24 of 24 models, width 64: 8 side by side, step 100 of 100"
+    )
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "150")
+    with show_progress() as listener:
+        listener(STATE)
+    assert "27 %" in terminal.getvalue()
+    assert describe(STATE) in terminal.getvalue()

@@ -1,0 +1,168 @@
+"""Divergence: what stopped being finite, at which step, and what becomes of the member."""
+
+from math import isfinite
+
+import pytest
+import torch
+
+from populations import (
+    ADAM_UPDATE,
+    ATAN2_UPDATE,
+    CPU,
+    SGD_MOMENTUM,
+    letter_corpus,
+    make_recipe,
+    mlp,
+    numbers,
+    trace,
+    train,
+    transformer,
+)
+from widthwise.optim import MemberUpdate
+from widthwise.scaling import TensorNumbers
+from widthwise.theory import SGD
+from widthwise.train import Divergence, Member, Outcome, train_population
+from widthwise.train.health import Health
+
+CORPUS = letter_corpus()
+MODEL = mlp(8)
+
+
+def sgd_members(rates: list[float]) -> list[Member]:
+    model = transformer(16)
+    return [Member(numbers(model, learning_rate=rate, optimizer=SGD), 0, 0) for rate in rates]
+
+
+def test_a_rate_that_is_too_high_diverges_when_its_loss_does() -> None:
+    """SGD at the best rate and at 4 and 8 times that; the step is where the trace of losses first fails."""
+    members = sgd_members([1.0, 4.0, 8.0])
+    recipe = make_recipe(transformer(16), SGD_MOMENTUM, steps=30, curve_points=30)
+    healthy, *diverged = train(recipe, members, CORPUS)
+    assert healthy.divergence is None
+    assert len(healthy.curve) == 30
+    losses = trace(recipe, members, CORPUS).losses
+    for p, outcome in enumerate(diverged, start=1):
+        first = 1 + losses[:, p].isfinite().long().argmin().item()
+        assert 3 < first < 30
+        assert outcome.divergence == Divergence(first, "non-finite loss")
+        assert outcome.validation_loss is None
+        assert [step for step, _ in outcome.curve] == list(range(1, first))
+
+
+def test_an_infinite_start_diverges_at_the_first_step() -> None:
+    rows = {name: TensorNumbers(float("inf"), 1.0, 0.0, 0.0) for name in MODEL.tensors()}
+    (outcome,) = train(make_recipe(MODEL, SGD_MOMENTUM, steps=4), [Member(rows, 0, 0)], CORPUS)
+    assert outcome == Outcome(None, Divergence(1, "non-finite loss"), ())
+
+
+def readout_with_multiplier(multiplier: float, *, first_rate: float) -> Member:
+    """An MLP whose readout is tiny and multiplied up again: its logits are of order one, its gradient `multiplier`.
+
+    Only the first layer learns; when it grows by a factor, so do, in the next step, the logits and that gradient.
+    """
+    rows = {name: TensorNumbers(init=1.0, multiplier=1.0, rate=0.0, epsilon=1e-8) for name in MODEL.tensors()}
+    rows["first_layer"] = TensorNumbers(init=1.0, multiplier=1.0, rate=first_rate, epsilon=1e-8)
+    rows["readout"] = TensorNumbers(init=1 / multiplier, multiplier=multiplier, rate=0.0, epsilon=1e-8)
+    return Member(rows, init_seed=0, data_seed=0)
+
+
+@pytest.mark.parametrize("update", [SGD_MOMENTUM, ADAM_UPDATE, ATAN2_UPDATE], ids=["sgd", "adam", "atan2"])
+@pytest.mark.parametrize(
+    # 1e34 times a hidden layer of size 1 is below float32's 3e38; after a step at rate 1e8 that layer is above 1e5.
+    ("first_rate", "step"),
+    [(0.0, None), (1e8, 2)],
+)
+def test_an_infinite_gradient_is_found_when_the_loss_is_finite(
+    update: MemberUpdate, first_rate: float, step: int | None
+) -> None:
+    member = readout_with_multiplier(1e34, first_rate=first_rate)
+    recipe = make_recipe(MODEL, update, steps=3, warmup=0)
+    run = trace(recipe, [member], CORPUS)
+    assert run.losses[:2].isfinite().all()
+    if update is SGD_MOMENTUM:
+        assert run.findings == [(step, "non-finite gradient") if step else None]
+    else:  # the square of 1e34 overflows at once
+        assert run.findings == [(1, "non-finite optimizer state")]
+
+
+@pytest.mark.parametrize("update", [ADAM_UPDATE, ATAN2_UPDATE], ids=["adam", "atan2"])
+def test_an_infinite_second_moment_is_found_though_nothing_else_shows_it(update: MemberUpdate) -> None:
+    """Gradients of 1e16, then 1e22: finite, their square is not; m / infinity and atan2 make it a step of zero."""
+    recipe = make_recipe(MODEL, update, steps=8, warmup=0)
+    member = readout_with_multiplier(1e16, first_rate=1e6)
+    run = trace(recipe, [member], CORPUS)
+    assert run.losses.isfinite().all()
+    assert all(tensor.isfinite().all() for tensor in run.parameters.values())
+    (outcome,) = train(recipe, [member], CORPUS)
+    assert outcome.divergence == Divergence(2, "non-finite optimizer state")
+    assert outcome.validation_loss is None
+
+
+def test_the_last_update_may_be_the_one_that_fails() -> None:
+    """All training losses are finite; the parameters after the last step are not (at floor 0 its rate would be 0)."""
+    rows = {name: TensorNumbers(1.0, 1.0, 1e38, 0.0) for name in MODEL.tensors()}
+    recipe = make_recipe(MODEL, SGD_MOMENTUM, steps=1, warmup=0, floor=1.0)
+    (outcome,) = train(recipe, [Member(rows, 0, 0)], CORPUS)
+    assert outcome.divergence == Divergence(1, "non-finite validation loss")
+    assert outcome.validation_loss is None
+    assert len(outcome.curve) == 1
+
+
+def steps_told(members: list[Member]) -> list[int]:
+    told: list[int] = []
+    recipe = make_recipe(transformer(16), SGD_MOMENTUM, steps=60)
+    train_population(recipe, members, CORPUS, device=CPU, progress=told.append)
+    return told
+
+
+def test_a_population_of_the_dead_stops_early() -> None:
+    """At the next look, after 20 steps; one living member keeps it going."""
+    assert steps_told(sgd_members([1e20, 8.0])) == [20]
+    assert steps_told(sgd_members([1e20, 0.1])) == [20, 40, 60]
+
+
+def test_a_population_that_stopped_early_has_its_curves_until_then() -> None:
+    recipe = make_recipe(transformer(16), SGD_MOMENTUM, steps=60)
+    for outcome in train(recipe, sgd_members([8.0, 4.0]), CORPUS):
+        assert outcome.divergence is not None
+        assert len(outcome.curve) == outcome.divergence.step - 1 < 20
+
+
+FINE = torch.zeros(2, 3)
+NAN = torch.tensor([[0.0, 0.0, 0.0], [0.0, float("nan"), 0.0]])
+INF = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, -float("inf")]])
+"""Two members; the second one's tensor holds what the name says."""
+
+
+@pytest.mark.parametrize("bad", [NAN, INF], ids=["nan", "infinity"])
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [(0, "non-finite loss"), (1, "non-finite gradient"), (2, "non-finite optimizer state")],
+)
+def test_health_names_the_place(bad: torch.Tensor, place: int, reason: str) -> None:
+    health = Health(2, CPU)
+    health.observe(1, FINE[:, 0], [FINE, FINE], [FINE, FINE])
+    tensors = [FINE] * 3
+    tensors[place] = bad
+    health.observe(2, tensors[0].sum(1), [FINE, tensors[1]], [tensors[2], FINE])
+    assert health.findings() == [None, (2, reason)]
+    assert not health.all_dead()
+
+
+def test_health_keeps_the_first_finding_and_the_first_reason() -> None:
+    health = Health(2, CPU)
+    health.observe(3, FINE[:, 0], [NAN], [INF])
+    health.observe(4, NAN.sum(1), [NAN], [NAN])
+    assert health.findings() == [None, (3, "non-finite gradient")]
+    health.observe(5, NAN.flip(0).sum(1), [INF.flip(0)], [FINE])
+    assert health.findings() == [(5, "non-finite loss"), (3, "non-finite gradient")]
+    assert health.all_dead()
+
+
+def test_the_largest_finite_numbers_are_finite() -> None:
+    """Two entries whose square, and whose sum, overflow."""
+    large = torch.full((1, 2), torch.finfo(torch.float32).max)
+    health = Health(1, CPU)
+    health.observe(1, large[:, 0], [large], [-large])
+    assert health.findings() == [None]
+    assert isfinite(large[0, 0].item())
