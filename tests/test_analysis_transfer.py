@@ -105,6 +105,24 @@ def test_curvature_noise_widens_the_regret() -> None:
     assert loss.estimate - loss.low == pytest.approx(half, rel=1e-6)
 
 
+def test_beyond_the_window_the_curvature_noise_is_that_of_its_end() -> None:
+    """Two seeds of curvature 0.04 (1 +- e) at equal optima, -4 against -8: only the parabola's noise is left."""
+    e = 0.1
+    table = tuple(
+        Observation("p", width, 2.0**x, seed, 2 + 0.02 * (1 + (e if seed else -e)) * (x - best) ** 2)
+        for width, best in ((128, -4), (256, -8))
+        for x in range(-11, -1)
+        for seed in (0, 1)
+    )
+    loss = transfer(table).results[0].regret.loss
+    assert loss is not None
+    # the kept rate is 4 octaves off: 0.02 * 16 / 2; the window ends 1 octave off: 0.02 / 2
+    half_width = stats.t.ppf(0.975, 2) * math.sqrt(2) * e / math.sqrt(2) * 0.01
+    assert loss.estimate == pytest.approx(0.16, rel=1e-6)
+    assert loss.low == pytest.approx(0.16 - half_width, rel=1e-6)
+    assert loss.high == pytest.approx(0.16 + half_width, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("interval", "verdict"),
     [

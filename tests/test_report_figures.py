@@ -99,11 +99,15 @@ def test_loss_given_up_is_cut_only_where_it_is_unbounded() -> None:
 
 
 def test_loss_given_up_that_is_unknown_is_not_a_zero() -> None:
-    result = EXAMPLE.analysis.results[0]
-    unknown = dataclasses.replace(result, regret=Regret(32, 128, None, None))
-    data = dataclasses.replace(EXAMPLE, analysis=dataclasses.replace(EXAMPLE.analysis, results=(unknown,)))
-    (row,) = rows(figures(data)["loss-given-up"])
+    first, second, _ = EXAMPLE.analysis.results
+    unknown = dataclasses.replace(first, regret=Regret(32, 128, None, None))
+    both = dataclasses.replace(
+        EXAMPLE, analysis=dataclasses.replace(EXAMPLE.analysis, results=(unknown, second))
+    )
+    row, _ = rows(figures(both)["loss-given-up"])
     assert (row["estimate"], row["low"], row["high"], row["value"]) == (None, None, None, "— not determined")
+    alone = dataclasses.replace(EXAMPLE, analysis=dataclasses.replace(EXAMPLE.analysis, results=(unknown,)))
+    assert "loss-given-up" not in figures(alone)
 
 
 def test_curves_stay_light() -> None:

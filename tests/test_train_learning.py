@@ -13,7 +13,6 @@ from populations import (
     letter_corpus,
     letters,
     make_recipe,
-    mlp,
     numbers,
     trace,
     train,

@@ -5,10 +5,11 @@
 The interval of d (pooled noise, and the fit's shape error) is carried through the largest width's loss curve. The
 curve's own noise, sigma_a relative to its curvature, is joined to it by the method of variance estimates recovery:
 
-    low = r - sqrt((r - r_low)^2 + (t sigma_a r)^2 / S),       high likewise,
+    low = r - sqrt((r - r_low)^2 + (t sigma_a r_a)^2 / S),       high likewise,
 
-with r the estimate and r_low, r_high the extremes of the curve over the interval of d. Without the second term the
-interval of a regret near one per cent covers too rarely.
+with r the estimate, r_low and r_high the extremes of the curve over the interval of d, and r_a the part of r that lies
+on the parabola: r itself, but no more than at the end of the parabola's window, because losses beyond it are as noisy
+as those inside, not more. Without the second term the interval of a regret near one per cent covers too rarely.
 
 Where the largest width's best rate is at an edge of its grid, a lower bound can still be stated: its true minimum is
 at most the loss at that edge, and the loss grows from there to the kept rate. The bound is the excess over the edge of
@@ -24,7 +25,6 @@ import numpy as np
 from widthwise.analysis.loss_curve import LossCurve, loss_curve
 from widthwise.analysis.noise import Noise, contrast, student_quantile
 from widthwise.analysis.optimum import CellFit, LocalFit
-from widthwise.analysis.polynomial import Minimum
 from widthwise.analysis.result import CellStatus, Interval, Regret
 
 
@@ -51,7 +51,7 @@ def loss_given_up(base: CellFit, largest: CellFit, noise: Noise | None, *, level
             offset = contrast([kept, best], [1.0, -1.0], noise, level=level).total
             curve = loss_curve(largest.cell, best)
             bend = student_quantile(level, noise.degrees_of_freedom) * noise.bend / math.sqrt(best.seeds)
-            loss = _excess(curve, best.parabola, offset, bend)
+            loss = _excess(curve, best, offset, bend)
     return Regret(*widths, offset=offset, loss=loss)
 
 
@@ -63,18 +63,23 @@ def plain_regret(base: CellFit, largest: CellFit) -> float | None:
     return max(0.0, float(kept_loss) / largest.local.parabola.value - 1)
 
 
-def _excess(curve: LossCurve, best: Minimum, offset: Interval, bend: float) -> Interval:
+def _excess(curve: LossCurve, best: LocalFit, offset: Interval, bend: float) -> Interval:
     """The interval of the regret over an interval of the offset; `bend` is the curvature's relative half-width."""
-    x_N = curve.samples(best.x + offset.low, best.x + offset.high)
-    low = max(0.0, float(curve.lower(x_N).min()) / best.value - 1)
-    high = max(0.0, float(curve.upper(x_N).max()) / best.value - 1)
-    estimate = max(0.0, float(curve.upper(np.array([best.x + offset.estimate]))[0]) / best.value - 1)
+    least = best.parabola
+    x_N = curve.samples(least.x + offset.low, least.x + offset.high)
+    low = max(0.0, float(curve.lower(x_N).min()) / least.value - 1)
+    high = max(0.0, float(curve.upper(x_N).max()) / least.value - 1)
+    kept = least.x + offset.estimate
+    estimate = max(0.0, float(curve.upper(np.array([kept]))[0]) / least.value - 1)
+    end = best.window[0] if offset.estimate < 0 else best.window[1]
+    by_parabola = least.curvature / 2 * (end - least.x) ** 2 / least.value
+    slack = bend * min(estimate, by_parabola)
     if math.isinf(estimate):
-        return Interval(estimate, low if math.isinf(low) else low * max(0.0, 1 - bend), high)
+        return Interval(estimate, max(0.0, low - slack), high)
     return Interval(
         estimate,
-        max(0.0, estimate - math.hypot(estimate - low, bend * estimate)),
-        estimate + math.hypot(high - estimate, bend * estimate),
+        max(0.0, estimate - math.hypot(estimate - low, slack)),
+        estimate + math.hypot(high - estimate, slack),
     )
 
 

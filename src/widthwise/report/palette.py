@@ -49,7 +49,8 @@ def chart_config(widths: int, *, dark: bool) -> dict[str, object]:
     text, muted, grid = ("#e6e9ee", "#a9b1bd", "#31363f") if dark else ("#1c2128", "#59626e", "#e4e7eb")
     axis = {
         "labelColor": muted, "titleColor": text, "gridColor": grid, "domainColor": muted, "tickColor": muted,
-        "labelFontSize": 12, "titleFontSize": 12.5, "titleFontWeight": 500, "titlePadding": 8, "labelPadding": 4, "labelSeparation": 7,
+        "labelFontSize": 12, "titleFontSize": 12.5, "titleFontWeight": 500, "titlePadding": 8,
+        "labelPadding": 4, "labelSeparation": 7,
     }  # fmt: skip
     return {
         "background": "transparent" if dark else "#ffffff",

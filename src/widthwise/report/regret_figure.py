@@ -17,9 +17,9 @@ _REACH = 20  # an interval may stretch the axis to this many times the largest e
 
 
 def regret_figure(data: PageData) -> Figure | None:
-    """The figure; None where nothing was judged."""
+    """The figure; None where no loss given up is known."""
     analysis = data.analysis
-    if not analysis.results:
+    if all(result.regret.loss is None for result in analysis.results):
         return None
     top = _top(analysis)
     rows = _rows(analysis, top)
