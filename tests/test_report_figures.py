@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from test_report_example import RATES, WIDTHS, example
-from widthwise.analysis.result import CellStatus, Regret
+from widthwise.analysis.result import CellStatus, RatePoint, Regret
 from widthwise.report import PageData, make_figures
 from widthwise.report.figure import Figure, page_spec, static_spec
+from widthwise.report.loss_rows import loss_rows
 from widthwise.report.palette import width_colours
+from widthwise.report.valley import Valley
 
 EXAMPLE = example()
 
@@ -66,6 +68,21 @@ def test_no_line_or_point_leaves_the_scale() -> None:
     assert "11 means above 3.73, off the scale" in " ".join(FIGURES["loss-against-rate"].caption)
 
 
+def test_a_line_ends_where_it_crosses_the_cap() -> None:
+    points = tuple(RatePoint(2.0**k, loss, loss, loss, 1, 0) for k, loss in enumerate((3.0, 4.0, 8.0)))
+    cell = dataclasses.replace(EXAMPLE.analysis.results[0].cells[0], points=points)
+    result = dataclasses.replace(EXAMPLE.analysis.results[0], cells=(cell,))
+    analysis = dataclasses.replace(EXAMPLE.analysis, results=(result,))
+    found = [r for r in loss_rows(analysis, Valley(3.0, 5.0, 1), [32]) if r["kind"] == "line"]
+    # from 4 to 8 the cap of 5 is reached after a quarter of the octave
+    assert [(r["rate"], r["loss"]) for r in found] == [
+        (1.0, 3.0),
+        (2.0, 4.0),
+        (pytest.approx(2**1.25), 5.0),
+        (4.0, None),
+    ]
+
+
 def test_optima_and_edges() -> None:
     optima = {(r["prescription"], r["width"]): r for r in LOSSES if r["kind"] == "optimum"}
     assert len(optima) == 9
@@ -75,6 +92,7 @@ def test_optima_and_edges() -> None:
     )  # fmt: skip
     fitted = optima["mup-full", 32]
     assert math.log2(fitted["rate"]) == pytest.approx(-7.6)
+    assert fitted["rate"] / fitted["rate low"] == pytest.approx(fitted["rate high"] / fitted["rate"])
     assert math.log2(fitted["rate high"] / fitted["rate"]) == pytest.approx(2.306 * 0.085 + 0.045, rel=1e-3)
 
 

@@ -70,7 +70,8 @@ def test_answer_without_a_number_gives_the_reason_once() -> None:
 
 def test_theory_is_inside_or_outside_the_total_interval() -> None:
     fit = dataclasses.replace(MUP.exponent, total=Interval(-0.9, -1.0, -0.8))
-    assert [theory_text(text, fit) for text in ("-1", "-1/2")] == ["−1 (inside)", "−1/2 (outside)"]
+    texts = [theory_text(text, fit) for text in ("-1", "-7/8", "-1/2", "-2")]
+    assert texts == ["−1 (inside)", "−7/8 (inside)", "−1/2 (outside)", "−2 (outside)"]
     assert theory_text("-1/2", dataclasses.replace(fit, total=None)) == "−1/2"
 
 

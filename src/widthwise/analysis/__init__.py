@@ -19,10 +19,11 @@ from widthwise.analysis.result import (
     Verdict,
 )
 from widthwise.analysis.table import read_table
-from widthwise.analysis.transfer import transfer
+from widthwise.analysis.transfer import MARGIN, transfer
 from widthwise.analysis.validate import validate
 
 __all__ = [
+    "MARGIN",
     "CellOptimum",
     "CellStatus",
     "ExponentFit",

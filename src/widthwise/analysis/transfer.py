@@ -13,13 +13,18 @@ from widthwise.analysis.result import CellOptimum, PrescriptionResult, TransferR
 from widthwise.analysis.validate import validate
 from widthwise.analysis.verdict import describe_unused, explain, judge
 
+MARGIN = 0.01
+"""The relative loss below which giving it up counts as transfer, unless asked otherwise."""
+LEVEL = 0.95
+"""The level of intervals, unless asked otherwise."""
+
 
 def transfer(
     observations: Iterable[Observation],
     *,
     base_width: int | None = None,
-    margin: float = 0.01,
-    level: float = 0.95,
+    margin: float = MARGIN,
+    level: float = LEVEL,
 ) -> TransferResult:
     """Does the best learning rate of a small width stay good enough at the largest?
 

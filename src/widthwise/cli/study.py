@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from widthwise.cli.errors import user_errors
+from widthwise.cli.options import given
 
 study_app = typer.Typer(
     help="Run a study of learning-rate transfer and look at it.",
@@ -15,8 +16,6 @@ study_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-MARGIN = 0.01
-"""The relative loss below which giving it up counts as transfer."""
 VERDICT_CODES = {"transfers": 0, "does not transfer": 3, "undecided": 4}
 
 
@@ -37,7 +36,12 @@ class ExportFormat(StrEnum):
 
 Store = Annotated[Path, typer.Argument(metavar="FILE", help="A study's store.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where to train; auto takes CUDA where there is one.")]
-MarginOption = Annotated[float, typer.Option(help="Relative loss that may be given up: 0.01 is 1 %.")]
+MarginOption = Annotated[
+    float | None, typer.Option(help="Relative loss that may be given up; 0.01, which is 1 %, unless said.")
+]
+SizeOption = Annotated[
+    int | None, typer.Option(help="Models trained side by side, for a new store; 32 unless said.")
+]
 
 
 @study_app.command()
@@ -48,7 +52,7 @@ def run(
     ],
     store: Annotated[Path, typer.Option(help="The file to keep results in; continued if it exists.")],
     device: DeviceOption = Device.AUTO,
-    population_size: Annotated[int, typer.Option(help="Models trained side by side, for a new store.")] = 32,
+    population_size: SizeOption = None,
 ) -> None:
     """Train every model of a study that is not trained yet, then say what transfers."""
     from widthwise.cli.progress import show_progress
@@ -56,8 +60,9 @@ def run(
 
     source = load_spec(spec)
     with show_progress() as listener:
-        run_study(source, store, device=device.value, population_size=population_size, listener=listener)
-    _print_verdicts(store, MARGIN)
+        options = given(population_size=population_size)
+        run_study(source, store, device=device.value, listener=listener, **options)
+    _print_verdicts(store)
 
 
 @study_app.command()
@@ -69,7 +74,7 @@ def resume(store: Store, device: DeviceOption = Device.AUTO) -> None:
 
     with show_progress() as listener:
         resume_study(store, device=device.value, listener=listener)
-    _print_verdicts(store, MARGIN)
+    _print_verdicts(store)
 
 
 @study_app.command()
@@ -77,12 +82,12 @@ def resume(store: Store, device: DeviceOption = Device.AUTO) -> None:
 def report(
     store: Store,
     out: Annotated[Path, typer.Option(help="The folder for report.html and the figures.")],
-    margin: MarginOption = MARGIN,
+    margin: MarginOption = None,
 ) -> None:
     """Write one page to look at, and its figures as PNG and SVG."""
     from widthwise.report import study_page_data, write_report
 
-    for path in write_report(study_page_data(store, margin=margin), out):
+    for path in write_report(study_page_data(store, **given(margin=margin)), out):
         print(path)
 
 
@@ -91,12 +96,12 @@ def report(
 def verdict(
     store: Store,
     require: Annotated[str, typer.Option(metavar="NAME", help="The prescription that is asked about.")],
-    margin: MarginOption = MARGIN,
+    margin: MarginOption = None,
 ) -> None:
     """Exit with 0 if a prescription transfers, 3 if it does not, 4 if that is undecided."""
     from widthwise.report import study_page_data
 
-    results = {r.prescription: r for r in study_page_data(store, margin=margin).analysis.results}
+    results = {r.prescription: r for r in study_page_data(store, **given(margin=margin)).analysis.results}
     if require not in results:
         raise ValueError(
             f"--require {require!r} is no prescription of {str(store)!r}; choose one of {list(results)}"
@@ -130,13 +135,13 @@ def export(
         raise ValueError("--format parquet needs --out FILE; it is not text")
 
 
-def _print_verdicts(store: Path, margin: float) -> None:
+def _print_verdicts(store: Path) -> None:
     from rich.console import Console
 
     from widthwise.report import study_page_data, summary_line, verdict_table
 
     try:
-        data = study_page_data(store, margin=margin)
+        data = study_page_data(store)
     except ValueError as error:
         # The study is trained and kept; that it is too small for a verdict is no bad input.
         print(f"no verdict: {error}", file=sys.stderr)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from widthwise.cli.errors import user_errors
+from widthwise.cli.options import given
 
 
 @user_errors
@@ -17,7 +18,10 @@ def transfer_table(
     base_width: Annotated[
         int | None, typer.Option(help="The width whose best rate is kept; the smallest by default.")
     ] = None,
-    margin: Annotated[float, typer.Option(help="Relative loss that may be given up: 0.01 is 1 %.")] = 0.01,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Relative loss that may be given up; 0.01, which is 1 %, unless said."),
+    ] = None,
 ) -> None:
     """Say whether the best learning rate transfers, from a table of results."""
     from rich.console import Console
@@ -26,7 +30,7 @@ def transfer_table(
     from widthwise.report import PageData, summary_line, verdict_table, write_report
 
     observations = read_table(table)
-    analysis = transfer(observations, base_width=base_width, margin=margin)
+    analysis = transfer(observations, **given(base_width=base_width, margin=margin))
     console = Console()
     console.print(verdict_table(analysis, {}))
     console.print(summary_line(analysis))

@@ -3,7 +3,7 @@
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -56,7 +56,8 @@ def read_study(path: Path) -> StoredStudy:
         ValueError: see `check_store`.
     """
     with _reading(path) as connection:
-        name, spec, corpus = connection.execute("SELECT name, spec, corpus FROM study").fetchone()
+        row = connection.execute("SELECT name, spec, corpus, base_width FROM study").fetchone()
+        name, spec, corpus, base_width = row
         hosts = connection.execute("SELECT facts FROM host ORDER BY id")
         arms = connection.execute(
             "SELECT name, parameterization, prescription, optimizer, predicted_full, predicted_none "
@@ -73,6 +74,7 @@ def read_study(path: Path) -> StoredStudy:
             name=name,
             spec=spec,
             corpus=corpus,
+            base_width=base_width,
             hosts=tuple(json.loads(facts) for (facts,) in hosts),
             arms=tuple(ArmRow(*row) for row in arms),
             trials={
@@ -107,7 +109,7 @@ def _populations(connection: sqlite3.Connection) -> Iterator[PopulationRow]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+def _reading(path: Path) -> Generator[sqlite3.Connection]:
     check_store(path)
     try:
         with closing(_connect(path)) as connection:

@@ -74,6 +74,7 @@ class StoredStudy:
     Args:
         spec: the study's specification as it was given, YAML.
         corpus: the hash of the text it trains on.
+        base_width: the width that rates are relative to; it need not be one of those trained.
         hosts: one mapping of facts per process that worked on it.
         trials: by id.
     """
@@ -81,6 +82,7 @@ class StoredStudy:
     name: str
     spec: str
     corpus: str
+    base_width: int
     hosts: tuple[Mapping[str, str], ...]
     arms: tuple[ArmRow, ...]
     trials: Mapping[int, TrialRow]

@@ -1,6 +1,6 @@
 """The schema of a study's store: one SQLite file, STRICT tables, readable with nothing but SQLite.
 
-study        what was asked for: the spec, and the corpus' hash
+study        what was asked for: the spec, the corpus' hash, and the width that rates are relative to
 host         each machine and process that worked on it
 arm          one prescription of the spec, with what theory predicts for it
 trial        one training run; its identity is the hash of its recipe, its recipe all that it is trained from
@@ -20,6 +20,7 @@ CREATE TABLE study (
   name TEXT NOT NULL,
   spec TEXT NOT NULL,
   corpus TEXT NOT NULL,
+  base_width INTEGER NOT NULL,
   created TEXT NOT NULL
 ) STRICT;
 

@@ -26,7 +26,7 @@ def curves_figure(data: PageData) -> Figure | None:
     rows = [_row(curve, names.index(curve.prescription)) for curve in curves]
     widths = sorted({curve.width for curve in curves})
     caption = [
-        "One line per run, coloured by its learning rate; a line that ends early or leaves the panel diverged."
+        "One line per run, coloured by its learning rate; a line that ends early is a run that diverged or failed."
     ]
     if max(len(curve.steps) for curve in curves) > _MOST_POINTS:
         caption.append(f"At most {_MOST_POINTS} evenly spaced steps of each run are drawn.")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from widthwise.analysis import Observation, TransferResult, transfer
+from widthwise.analysis import MARGIN, Observation, TransferResult, transfer
 from widthwise.records import StoredStudy, TrialRow, TrialStatus, read_curves, read_study
 from widthwise.report.page_data import PageData, TrainingCurve
 
@@ -42,19 +42,23 @@ def predictions(study: StoredStudy) -> Mapping[str, Mapping[str, str]]:
     }
 
 
-def study_page_data(store: Path, *, margin: float, base_width: int | None = None) -> PageData:
+def study_page_data(store: Path, *, margin: float = MARGIN) -> PageData:
     """Read a store, analyse it, and gather what its page shows.
+
+    The rate that is kept is the best one of the study's base width, or of its smallest width if the base width was not
+    trained.
 
     Args:
         store: the file.
         margin: the relative loss below which giving it up counts as transfer.
-        base_width: the width whose best rate is kept; the smallest by default.
 
     Raises:
         ValueError: not a store, or too little in it to analyse.
     """
     study = read_study(store)
     seen = observations(study)
+    widths = sorted({observation.width for observation in seen})
+    base_width = study.base_width if study.base_width in widths[:-1] else None
     analysis: TransferResult = transfer(seen, base_width=base_width, margin=margin)
     return PageData(
         title=study.name,

@@ -6,8 +6,8 @@ Each number is a value at the base width n_b times a power of the width ratio,
 
 `anchor` chooses e_b. *Absolute*, as in the paper: multiplier n^(-a) and init s n^(-b), only the rate and a per-layer
 epsilon are relative to the base width; at any one width the parameterizations are different starting points.
-*Relative*, as a user's model: the ratio of two absolute plans, at n and at n_b; at the base width every factor is 1, the
-init is the standard parameterization's, and all parameterizations are the same model.
+*Relative*, as a user's model: the ratio of two absolute plans, at n and at n_b; at the base width every factor is 1,
+the init is the standard parameterization's, and all parameterizations are the same model.
 
 `gauge` chooses where a multiplier sits: *explicit* in the forward pass, or *folded* into init, rate and epsilon, which
 is the same training run.

@@ -84,6 +84,7 @@ class PlannedTrial:
 class StudyPlan:
     """What a study will do. `populations` lists trial ids, in the order in which they train side by side."""
 
+    base_width: int
     arms: tuple[Arm, ...]
     trials: tuple[PlannedTrial, ...]
     cells: tuple[CellRow, ...]
@@ -174,6 +175,7 @@ def expand(spec: StudySpec, *, corpus: str, population_size: int) -> StudyPlan:
                     trial = trials.setdefault(key, PlannedTrial(len(trials) + 1, key, recipe))
                     cells.append(CellRow(arm.name, width, rate, seed, trial.id))
     return StudyPlan(
+        base_width=spec.base,
         arms=arms,
         trials=tuple(trials.values()),
         cells=tuple(cells),

@@ -71,7 +71,9 @@ def _write_plan(
         f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};{SCHEMA}"
     )
     connection.execute("BEGIN")
-    connection.execute("INSERT INTO study VALUES (1, ?, ?, ?, ?)", (name, spec, corpus, _now()))
+    connection.execute(
+        "INSERT INTO study VALUES (1, ?, ?, ?, ?, ?)", (name, spec, corpus, plan.base_width, _now())
+    )
     rows = [arm.row() for arm in plan.arms]
     connection.executemany(
         "INSERT INTO arm VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -9,7 +9,7 @@ REASONS = ("non-finite loss", "non-finite gradient", "non-finite optimizer state
 
 
 def _finite(tensors: Iterable[Tensor]) -> Tensor:
-    """[P]: whether all entries of every tensor of a member are finite; both extremes carry NaN, one of them infinity."""
+    """[P]: whether every tensor of a member is finite; both extremes carry NaN, and one of them infinity."""
     flat = [t.flatten(1) for t in tensors]
     return torch.stack([extreme for t in flat for extreme in (t.amax(1), t.amin(1))]).isfinite().all(0)
 
