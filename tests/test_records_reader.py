@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import stat
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_results_and_curves(store: Path) -> None:
 
 def test_members_stand_in_the_order_in_which_they_run(tmp_path: Path) -> None:
     plan = tiny_plan(population_size=8)
-    turned = type(plan)(plan.arms, plan.trials, plan.cells, tuple(p[::-1] for p in plan.populations))
+    turned = replace(plan, populations=tuple(p[::-1] for p in plan.populations))
     path = tmp_path / "s.sqlite"
     create_store(path, name="n", spec="s", corpus=DIGEST, plan=turned)
     assert [p.trials for p in read_study(path).populations] == list(turned.populations)

@@ -11,7 +11,7 @@ from study_example import invented_store, tiny_source, valley
 from widthwise.records import APPLICATION_ID, SCHEMA_VERSION
 
 TABLES = {
-    "study": ["id", "name", "spec", "corpus", "created"],
+    "study": ["id", "name", "spec", "corpus", "base_width", "created"],
     "host": ["id", "started", "facts"],
     "arm": [
         "name",
@@ -86,7 +86,7 @@ def test_references_hold_and_the_file_is_sound(store: sqlite3.Connection) -> Non
         ("UPDATE population SET seconds = NULL WHERE id = 1", "CHECK constraint failed"),
         ("UPDATE population SET status = 'pending' WHERE id = 1", "CHECK constraint failed"),
         ("UPDATE population SET host = 99 WHERE id = 1", "FOREIGN KEY constraint failed"),
-        ("INSERT INTO study VALUES (2, 'a', 'b', 'c', 'd')", "CHECK constraint failed"),
+        ("INSERT INTO study VALUES (2, 'a', 'b', 'c', 1, 'd')", "CHECK constraint failed"),
         ("INSERT INTO curve VALUES (1, 2, 0.5)", "UNIQUE constraint failed"),
         ("INSERT INTO curve VALUES (99, 2, 0.5)", "FOREIGN KEY constraint failed"),
         ("INSERT INTO curve VALUES (1, 3, NULL)", "NOT NULL constraint failed"),
