@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling_plans import ARMS, ROLES, Arm, arm_name, factors, plan_of
-from widthwise.scaling import Anchor, EpsilonPolicy, Gauge, PlanRow, ScalingPlan, make_reference_plan, resolve
+from widthwise.scaling import Anchor, EpsilonPolicy, Gauge, ScalingPlan, make_reference_plan, resolve
 from widthwise.theory import (
     ADAFACTOR,
     ADAM,
@@ -176,10 +176,6 @@ def test_a_width_below_one_is_refused(width: int, base: int) -> None:
     message = f"width {width} and base width {base} must both be at least 1"
     with pytest.raises(ValueError, match=message):
         plan_of((MUP, ADAM, FULL_RATES), width=width, base_width=base)
-
-
-def some_row(plan: ScalingPlan) -> PlanRow:
-    return plan.rows["readout"]
 
 
 def test_resolve_multiplies_the_base_values() -> None:

@@ -23,7 +23,7 @@ from widthwise.models import member_cross_entropy
 from widthwise.optim import MemberUpdate
 from widthwise.scaling import Gauge
 from widthwise.theory import ADAM, MEAN_FIELD, MUP, NTK, SGD, STANDARD, OptimizerRule
-from widthwise.train import Member, Outcome, Population, Recipe, initial_parameters, train_population
+from widthwise.train import Member, Population, Recipe, initial_parameters, train_population
 from widthwise.train.batches import Batches, validation_windows
 from widthwise.train.health import Health
 
@@ -258,14 +258,3 @@ def test_progress_is_told_the_steps_done() -> None:
     member = Member(numbers(recipe.model, learning_rate=0.01, optimizer=SGD), 0, 0)
     train_population(recipe, [member], CORPUS, device=CPU, progress=told.append)
     assert told == [20, 40, 45]
-
-
-def test_outcomes_are_values() -> None:
-    (outcome,) = train(
-        make_recipe(transformer(8), SGD_MOMENTUM, steps=3),
-        [Member(numbers(transformer(8), learning_rate=0.01, optimizer=SGD), 0, 0)],
-        CORPUS,
-    )
-    assert isinstance(outcome, Outcome)
-    assert isinstance(outcome.validation_loss, float)
-    assert hash(outcome) == hash(replace(outcome))
