@@ -1,8 +1,8 @@
 """Train a population: P members of one shape in one program.
 
 Members differ in their numbers ([P] per tensor: init, multiplier, rate, epsilon), the seed of their draw and the seed
-of their data. Nothing reduces across members: a member trains as it would alone, up to the rounding of kernels that
-depends on an array's size, and one that diverges leaves the others' bits unchanged (CPU). P = 1 is the ordinary trainer.
+of their data. Nothing reduces across members: a member trains as it would alone, up to rounding that depends on an
+array's size, and one that diverges leaves the others' bits unchanged (CPU). P = 1 is the ordinary trainer.
 
 Shape legend: P members, S data seeds, B sequences, T positions.
 """
