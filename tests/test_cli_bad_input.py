@@ -24,7 +24,7 @@ from study_example import (
     wide,
     write_corpus,
 )
-from widthwise.cli.study import MARGIN
+from widthwise.analysis import MARGIN
 from widthwise.study import POPULATION_SIZE
 
 DRIFT = {"standard-global": -1.0, "mup-full": 0.0}
@@ -402,17 +402,23 @@ def test_a_command_line_that_is_incomplete(folder: Path, arguments: list[str]) -
     refused(*arguments, says=["Usage: "], folder=folder)
 
 
-def test_defaults_of_the_command_line_are_the_packages() -> None:
-    """The command states them so that its help needs no heavy import; they must not part."""
-    import inspect
-
-    from widthwise.analysis import transfer
-    from widthwise.cli import study
-    from widthwise.cli.transfer import transfer_table
-
-    assert inspect.signature(study.run).parameters["population_size"].default == POPULATION_SIZE
-    assert inspect.signature(transfer).parameters["margin"].default == MARGIN
-    assert inspect.signature(transfer_table).parameters["margin"].default == MARGIN
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["study", "run", "--help"], f"for a new store; {POPULATION_SIZE} unless said"),
+        (["study", "verdict", "--help"], f"given up; {MARGIN}, which is 1 %, unless said"),
+        (["study", "report", "--help"], f"given up; {MARGIN}, which is 1 %, unless said"),
+        (["transfer", "--help"], f"given up; {MARGIN}, which is 1 %, unless said"),
+    ],
+)
+def test_help_states_the_defaults_that_stand(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    monkeypatch.setenv("TERMINAL_WIDTH", "400")
+    monkeypatch.setenv("COLUMNS", "400")
+    result = command(*arguments)
+    assert result.exit_code == 0
+    assert says in " ".join(result.stdout.split())
 
 
 def test_the_tiny_study_is_good(folder: Path) -> None:

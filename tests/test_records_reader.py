@@ -30,7 +30,7 @@ def test_reads_what_was_written(store: Path) -> None:
     source = tiny_source()
     plan = tiny_plan(population_size=8)
     study = read_study(store)
-    assert (study.name, study.spec, study.corpus) == ("tiny", source.text, DIGEST)
+    assert (study.name, study.spec, study.corpus, study.base_width) == ("tiny", source.text, DIGEST, 8)
     assert study.hosts == ({"machine": "invented"},)
     arms = {arm.name: arm for arm in study.arms}
     assert study.arms == (

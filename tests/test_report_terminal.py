@@ -77,3 +77,11 @@ def test_import_weight(code: str, absent: set[str]) -> None:
     script = f"{code}\nimport sys\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {name.partition(".")[0] for name in done.stdout.split()} & absent
+
+
+def test_widths_that_all_share_stand_below_the_table() -> None:
+    result = EXAMPLE.analysis.results[0]
+    analysis = dataclasses.replace(EXAMPLE.analysis, results=(result, result))
+    text = printed(dataclasses.replace(EXAMPLE, analysis=analysis), 80)
+    assert "widths 32–64, intervals at" in text
+    assert result.prescription in text

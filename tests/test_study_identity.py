@@ -11,7 +11,6 @@ from widthwise.theory import OPTIMIZER_RULES
 
 ATAN2 = {"kind": "adam-atan2"}
 PER_LAYER = {"kind": "adam", "epsilon": 1e-6, "epsilon_policy": "per-layer"}
-NO_EPSILON = {"kind": "adam", "epsilon": 0}
 CONSTANT = {"kind": "adam", "epsilon": 1e-6}
 
 FROZEN = {
@@ -54,7 +53,7 @@ def test_frozen_identities() -> None:
     assert {width: found["mup-full", width, 2**-8, 0] for width in FROZEN} == FROZEN
 
 
-@pytest.mark.parametrize("optimizer", [ATAN2, PER_LAYER, NO_EPSILON], ids=["atan2", "per-layer", "none"])
+@pytest.mark.parametrize("optimizer", [ATAN2, PER_LAYER], ids=["atan2", "per-layer"])
 @pytest.mark.parametrize("pair", [("ntk-global", "standard-none"), ("mean-field-full", "mup-full")])
 def test_prescriptions_that_are_the_same_run(optimizer: dict[str, Any], pair: tuple[str, str]) -> None:
     assert shared(*pair, optimizer=optimizer, widths=[8, 16, 24]) == {8: True, 16: True, 24: True}

@@ -252,8 +252,12 @@ def test_a_second_writer_is_refused(store: Path) -> None:
         pass
 
 
-def test_a_lock_that_its_holder_removes_excludes_nobody(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process may close the store between our opening of the lock file and our lock: then we open it anew."""
+@pytest.mark.parametrize("made_again", [False, True])
+def test_a_lock_that_its_holder_removes_excludes_nobody(
+    store: Path, monkeypatch: pytest.MonkeyPatch, made_again: bool
+) -> None:
+    """Another process may close the store between our opening of the lock file and our lock, and a third make a new
+    one: then we open it anew."""
     lock_path = store.with_name("s.sqlite.lock")
     flock, calls = fcntl.flock, []
 
@@ -261,6 +265,8 @@ def test_a_lock_that_its_holder_removes_excludes_nobody(store: Path, monkeypatch
         calls.append(descriptor)
         if len(calls) == 1:
             lock_path.unlink()
+            if made_again:
+                lock_path.touch()
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", removed_meanwhile)

@@ -35,16 +35,19 @@ def verdict_table(analysis: TransferResult, predictions: Predictions | None = No
     """
     known = predictions or {}
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.caption = Text(f"intervals at {level_text(analysis.level)}", style="dim")
+    spans = {_widths(result.exponent.widths) for result in analysis.results}
+    one_span = f"widths {next(iter(spans))}, " if len(spans) == 1 else ""
+    table.caption = Text(f"{one_span}intervals at {level_text(analysis.level)}", style="dim")
     table.caption_justify = "left"
     longest = max((len(result.prescription) for result in analysis.results), default=0)
-    table.add_column("prescription", overflow="fold", min_width=min(longest, 12))
+    table.add_column("prescription", overflow="fold", min_width=min(longest, 20 if one_span else 12))
     table.add_column("verdict", no_wrap=True)
     table.add_column("loss given up")
     table.add_column("exponent")
     if known:
         table.add_column("theory", no_wrap=True)
-    table.add_column("widths", no_wrap=True)
+    if not one_span:
+        table.add_column("widths", no_wrap=True)
     for result in analysis.results:
         verdict = Text(
             f"{VERDICT_SIGNS[result.verdict]} {result.verdict.value}", style=_STYLES[result.verdict]
@@ -52,7 +55,9 @@ def verdict_table(analysis: TransferResult, predictions: Predictions | None = No
         cells = [Text(result.prescription), verdict, Text(_regret(result)), Text(_exponent(result))]
         if known:
             cells.append(Text(_theory(known.get(result.prescription, {}))))
-        table.add_row(*cells, Text(_widths(result.exponent.widths)))
+        if not one_span:
+            cells.append(Text(_widths(result.exponent.widths)))
+        table.add_row(*cells)
     return table
 
 

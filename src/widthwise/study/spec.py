@@ -17,9 +17,11 @@ Each default stands at its field. An arm whose `parameterization` or `rates` is 
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -30,8 +32,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from widthwise.scaling import Anchor, EpsilonPolicy, Gauge
+from widthwise.theory import PARAMETERIZATIONS, PRESCRIPTIONS
 
 _POWER_OF_TWO = re.compile(r"2\^(-?\d+(?:\.\d+)?)")
 
@@ -47,6 +51,20 @@ def _power_of_two(value: object) -> object:
 
 def _as_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
+
+
+def _one_of(table: Mapping[str, object]) -> AfterValidator:
+    """A name of the table; the message names them all."""
+    *others, last = (repr(name) for name in table)
+
+    def check(name: str) -> str:
+        if name not in table:
+            raise PydanticCustomError(
+                "unknown_name", "Input should be {names}", {"names": f"{', '.join(others)} or {last}"}
+            )
+        return name
+
+    return AfterValidator(check)
 
 
 Rate = Annotated[float, BeforeValidator(_power_of_two), Field(gt=0, allow_inf_nan=False)]
@@ -85,12 +103,15 @@ class SgdSpec(_Section):
 
 
 class AdamSpec(_Section):
-    """Adam; betas and epsilon default to NanoDO's, whose epsilon of 1e-9 is the paper's baseline."""
+    """Adam; betas and epsilon default to NanoDO's, whose epsilon of 1e-9 is the paper's baseline.
+
+    An epsilon of 0 would make 0 / 0 of an entry that has seen no gradient; `adam-atan2` needs none.
+    """
 
     kind: Literal["adam"]
     beta1: Decay = 0.9
     beta2: Decay = 0.98
-    epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-9
+    epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-9
     epsilon_policy: EpsilonPolicy = EpsilonPolicy.CONSTANT
 
 
@@ -159,9 +180,9 @@ class ArmSpec(_Section):
     """One prescription, or all combinations of the lists given; what it leaves out comes from the study."""
 
     parameterization: Annotated[
-        tuple[Literal["standard", "ntk", "mup", "mean-field"], ...], BeforeValidator(_as_list)
+        tuple[Annotated[str, _one_of(PARAMETERIZATIONS)], ...], BeforeValidator(_as_list)
     ]
-    rates: Annotated[tuple[Literal["global", "full", "none"], ...], BeforeValidator(_as_list)]
+    rates: Annotated[tuple[Annotated[str, _one_of(PRESCRIPTIONS)], ...], BeforeValidator(_as_list)]
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = None
     optimizer: OptimizerSpec | None = None
     learning_rates: LearningRates | None = None
