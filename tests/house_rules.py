@@ -42,7 +42,7 @@ ROOMS = {
     "train": room(rooms="optim models measure scaling theory records", packages="torch numpy"),
     "study": room(
         rooms="theory scaling records",
-        packages="pydantic pydantic_core yaml",
+        packages="pydantic yaml",
         lazy_rooms="train models optim",
         lazy_packages="torch numpy pyarrow",
     ),

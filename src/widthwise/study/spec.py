@@ -32,7 +32,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from widthwise.scaling import Anchor, EpsilonPolicy, Gauge
 from widthwise.theory import PARAMETERIZATIONS, PRESCRIPTIONS
@@ -59,9 +58,7 @@ def _one_of(table: Mapping[str, object]) -> AfterValidator:
 
     def check(name: str) -> str:
         if name not in table:
-            raise PydanticCustomError(
-                "unknown_name", "Input should be {names}", {"names": f"{', '.join(others)} or {last}"}
-            )
+            raise ValueError(f"Input should be {', '.join(others)} or {last} (given: {name!r})")
         return name
 
     return AfterValidator(check)
