@@ -46,15 +46,13 @@ def test_duration(seconds: float, text: str) -> None:
 
 def test_describe() -> None:
     # 20 of work in 20 seconds; 80 are left.
-    assert describe(STATE) == (
-        "8 of 24 models, width 64: 8 side by side, step 20 of 100, 12.3 k tokens/s, 1 min 20 s left"
-    )
+    assert describe(STATE) == ("8/24 models, 8 of width 64 at step 20/100, 12.3 k tokens/s, 1 min 20 s left")
 
 
 def test_describe_before_anything_is_known() -> None:
     state = replace(STATE, work_done=10.0, tokens_per_second=None)
     assert state.seconds_left is None
-    assert describe(state) == "8 of 24 models, width 64: 8 side by side, step 20 of 100"
+    assert describe(state) == "8/24 models, 8 of width 64 at step 20/100"
 
 
 def test_a_line_for_each_population_and_one_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,11 @@ def show_progress() -> "Iterator[Callable[[RunState], None]]":
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.description}"))
+    columns = (
+        BarColumn(bar_width=16),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("starting", total=1.0)
 
@@ -44,8 +48,8 @@ class _Lines:
 def describe(state: "RunState") -> str:
     """One line: models done, what is at work, the speed, the time left."""
     parts = [
-        f"{state.trials_done} of {state.trials} models",
-        f"width {state.width}: {state.members} side by side, step {state.step} of {state.steps}",
+        f"{state.trials_done}/{state.trials} models",
+        f"{state.members} of width {state.width} at step {state.step}/{state.steps}",
     ]
     if state.tokens_per_second is not None:
         parts.append(f"{state.tokens_per_second / 1e3:.1f} k tokens/s")
