@@ -72,9 +72,7 @@ def test_a_line_for_each_population_and_one_at_the_end(capsys: pytest.CaptureFix
         describe(states[8]),
         describe(states[11]),
     ]
-    assert captured.err.splitlines()[-1].startswith(
-        "24 of 24 models, width 64: 8 side by side, step 100 of 100"
-    )
+    assert captured.err.splitlines()[-1].startswith("24/24 models, 8 of width 64 at step 100/100")
 
 
 class Terminal(io.StringIO):
