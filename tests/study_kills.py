@@ -83,7 +83,7 @@ def said(log: Path) -> int:
         for line in log.read_text().splitlines(keepends=True)
         if " models, " in line and line.endswith("\n")
     ]
-    return int(lines[-1].split()[0]) if lines else 0
+    return int(lines[-1].split("/")[0]) if lines else 0
 
 
 def attempts(folder: Path, store: Path) -> Sequence[str]:

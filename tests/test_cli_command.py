@@ -26,7 +26,7 @@ def test_a_study_runs_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(tiny_text("text.txt"))
     done = run("study", "run", "s.yaml", "--store", "s.sqlite", "--device", "cpu", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1].startswith("24 of 24 models")
+    assert done.stderr.splitlines()[-1].startswith("24/24 models")
     assert "mup-full" in done.stdout
     assert list(snapshot(tmp_path)) == ["s.sqlite", "s.yaml", "text.txt"]
 

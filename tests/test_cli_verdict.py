@@ -130,8 +130,8 @@ def test_a_study_that_runs_says_what_transfers(tmp_path: Path, monkeypatch: pyte
     assert all(name in run.stdout for name in CODES)
     lines = run.stderr.splitlines()
     assert len(lines) == 6 + 1
-    assert lines[0] == "0 of 24 models, width 8: 4 side by side, step 0 of 4"
-    assert lines[-1].startswith("24 of 24 models, width 16: 4 side by side, step 4 of 4, ")
+    assert lines[0] == "0/24 models, 4 of width 8 at step 0/4"
+    assert lines[-1].startswith("24/24 models, 4 of width 16 at step 4/4, ")
     spec.unlink()
     again = command("study", "resume", store)
     assert (again.exit_code, again.stderr) == (0, "")
