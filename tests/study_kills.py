@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -46,6 +47,7 @@ class Forked:
             try:
                 work()
             except BaseException:
+                traceback.print_exc()
                 os._exit(1)
             os._exit(0)
 
@@ -165,7 +167,9 @@ def run_command(arguments: Sequence[str], log: Path) -> None:
     descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(descriptor, 2)
     os.dup2(descriptor, 1)
-    widthwise.cli.app(list(arguments), standalone_mode=False)
+    code = widthwise.cli.app(list(arguments), standalone_mode=False)
+    if code:
+        raise RuntimeError(f"exit code {code}")
 
 
 def kill_at_statements(folder: Path) -> dict[str, Any]:
@@ -174,7 +178,7 @@ def kill_at_statements(folder: Path) -> dict[str, Any]:
     store = folder / "statements" / "s.sqlite"
     store.parent.mkdir()
     seen: list[dict[str, Any]] = []
-    for number, fatal in enumerate([*(rng.randint(1, 300) for _ in range(KILLS)), None]):
+    for number, fatal in enumerate([*(rng.randint(1, 180) for _ in range(KILLS)), None]):
         log = folder / f"statement-{number}.log"
         arguments = attempts(folder, store)
         log.touch()

@@ -329,9 +329,13 @@ def test_unknown_prescription(folder: Path, finished: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["report", "verdict"])
-def test_nothing_finished(folder: Path, name: str) -> None:
-    invented_store(folder / "x", wide(), valley(DRIFT), populations=0)
-    says = ["study 'tiny' has no finished trial yet", "`widthwise study resume` goes on with it"]
+@pytest.mark.parametrize("populations", [0, 4])
+def test_too_little_finished(folder: Path, name: str, populations: int) -> None:
+    invented_store(folder / "x", wide(), valley(DRIFT), populations=populations)
+    says = [
+        "study 'tiny' has finished no two widths of a prescription yet",
+        "`widthwise study resume` goes on with it",
+    ]
     refused(*COMMANDS[name], says=says, folder=folder)
 
 

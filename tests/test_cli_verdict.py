@@ -111,6 +111,16 @@ def test_the_studys_base_width_is_the_one_that_counts(tmp_path: Path) -> None:
     assert from_smallest[DRIFTING] is Verdict.DOES_NOT
 
 
+def test_an_unfinished_study_is_judged_by_the_widths_it_has(tmp_path: Path) -> None:
+    """Of thirteen populations, eight are the widths 8 and 16; width 32 has begun and has no say."""
+    path = tmp_path / "s.sqlite"
+    invented_store(path, wide(), valley({STEADY: 0.0, DRIFTING: -1.0}), populations=10)
+    result = study_page_data(path)
+    assert {observation.width for observation in result.observations} == {8, 16}
+    assert result.counts["pending"] > 0
+    assert [r.regret.largest_width for r in result.analysis.results] == [16, 16]
+
+
 def test_export_prints_what_it_writes(clear: Path, tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     command("study", "export", clear, "--out", table)

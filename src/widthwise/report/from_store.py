@@ -10,12 +10,20 @@ from widthwise.report.page_data import PageData, TrainingCurve
 
 
 def observations(study: StoredStudy) -> tuple[Observation, ...]:
-    """Every cell whose trial has ended; a cell that is still pending is no observation.
+    """The runs of every width that an arm has finished, for arms that have finished two: the rest is no result yet.
 
     Raises:
-        ValueError: no trial has ended yet.
+        ValueError: no arm has finished two widths.
     """
-    found = tuple(
+    pending = {(c.arm, c.width) for c in study.cells if study.trials[c.trial].status is TrialStatus.PENDING}
+    finished = {(c.arm, c.width) for c in study.cells} - pending
+    widths = Counter(arm for arm, _ in finished)
+    if pending and not any(count > 1 for count in widths.values()):
+        raise ValueError(
+            f"study {study.name!r} has finished no two widths of a prescription yet; "
+            "`widthwise study resume` goes on with it"
+        )
+    return tuple(
         Observation(
             prescription=cell.arm,
             width=cell.width,
@@ -25,13 +33,8 @@ def observations(study: StoredStudy) -> tuple[Observation, ...]:
             run=study.trials[cell.trial].identity,
         )
         for cell in study.cells
-        if study.trials[cell.trial].status is not TrialStatus.PENDING
+        if (cell.arm, cell.width) in finished and (widths[cell.arm] > 1 or not pending)
     )
-    if not found:
-        raise ValueError(
-            f"study {study.name!r} has no finished trial yet; `widthwise study resume` goes on with it"
-        )
-    return found
 
 
 def predictions(study: StoredStudy) -> Mapping[str, Mapping[str, str]]:
@@ -57,9 +60,7 @@ def study_page_data(store: Path, *, margin: float = MARGIN) -> PageData:
     """
     study = read_study(store)
     seen = observations(study)
-    widths = sorted({observation.width for observation in seen})
-    base_width = study.base_width if study.base_width in widths[:-1] else None
-    analysis: TransferResult = transfer(seen, base_width=base_width, margin=margin)
+    analysis: TransferResult = transfer(seen, base_width=_kept_width(study, seen), margin=margin)
     return PageData(
         title=study.name,
         observations=seen,
@@ -71,6 +72,15 @@ def study_page_data(store: Path, *, margin: float = MARGIN) -> PageData:
         machine=study.hosts[-1] if study.hosts else {},
         failures=tuple(_failure(study, t) for t in study.trials.values() if t.reason is not None),
     )
+
+
+def _kept_width(study: StoredStudy, seen: tuple[Observation, ...]) -> int | None:
+    """The study's base width if every arm has it and a larger one, else None: each arm's smallest."""
+    widths: dict[str, set[int]] = {}
+    for observation in seen:
+        widths.setdefault(observation.prescription, set()).add(observation.width)
+    known = all(study.base_width in found and study.base_width < max(found) for found in widths.values())
+    return study.base_width if known else None
 
 
 def _curves(
