@@ -13,6 +13,7 @@ import pytest
 from study_example import invented_store, snapshot, valley, wide
 from widthwise.analysis import read_table, transfer
 from widthwise.records import read_study
+from widthwise.report.from_store import observations
 from widthwise.study.export import COLUMNS, table_rows, to_csv, write_table
 
 DRIFT = {"standard-global": -1.0, "mup-full": 0.0}
