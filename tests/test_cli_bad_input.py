@@ -46,7 +46,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def refused(*arguments: object, says: list[str], folder: Path) -> None:
+def assert_refused(*arguments: object, says: list[str], folder: Path) -> None:
     """Run the command; it must refuse, say all of `says`, and leave the folder as it was."""
     before = snapshot(folder)
     result = command(*arguments)
@@ -62,7 +62,9 @@ def refused(*arguments: object, says: list[str], folder: Path) -> None:
 def run_refused(says: list[str], folder: Path, *options: object) -> None:
     given = {"--store": "out.sqlite", "--device": "cpu"}
     given |= dict(zip(options[::2], options[1::2], strict=True))  # pyright: ignore[reportArgumentType]
-    refused("study", "run", "s.yaml", *(x for pair in given.items() for x in pair), says=says, folder=folder)
+    assert_refused(
+        "study", "run", "s.yaml", *(x for pair in given.items() for x in pair), says=says, folder=folder
+    )
 
 
 ARM = {"parameterization": "mup", "rates": "full"}
@@ -163,7 +165,7 @@ def test_no_such_specification(folder: Path, spec: str) -> None:
         f"spec {spec!r} is neither a file nor a built-in study",
         "give a YAML file or one of ['quickstart']",
     ]
-    refused("study", "run", spec, "--store", "out.sqlite", says=says, folder=folder)
+    assert_refused("study", "run", spec, "--store", "out.sqlite", says=says, folder=folder)
 
 
 def test_a_specification_that_is_no_text(folder: Path) -> None:
@@ -208,15 +210,15 @@ def test_going_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
         says = ["device 'cuda' was asked for", "choose cpu or auto"]
-        refused("study", "resume", part, "--device", "cuda", says=says, folder=folder)
+        assert_refused("study", "resume", part, "--device", "cuda", says=says, folder=folder)
     (folder / "s.yaml").write_text(tiny_text("text.txt", seeds=[5]))
     says = ["store 'part.sqlite' belongs to another specification ('tiny')", "give another --store"]
     run_refused(says, folder, "--store", "part.sqlite")
     (folder / "text.txt").write_text("another text\n" * 500)
     says = ["corpus 'text.txt' is not the text that store", "restore it or begin another store"]
-    refused("study", "resume", part, says=says, folder=folder)
+    assert_refused("study", "resume", part, says=says, folder=folder)
     (folder / "text.txt").unlink()
-    refused("study", "resume", part, says=["corpus 'text.txt' does not exist"], folder=folder)
+    assert_refused("study", "resume", part, says=["corpus 'text.txt' does not exist"], folder=folder)
 
 
 def no_file(path: Path, finished: Path) -> list[str]:
@@ -275,7 +277,7 @@ COMMANDS = {
     [(name, make) for name in COMMANDS for make in (no_file, *MAKERS) if (name, make) != ("run", no_file)],
 )
 def test_no_store(folder: Path, finished: Path, make: Callable[[Path, Path], list[str]], name: str) -> None:
-    refused(*COMMANDS[name], says=make(folder / "x", finished), folder=folder)
+    assert_refused(*COMMANDS[name], says=make(folder / "x", finished), folder=folder)
 
 
 def test_the_stores_folder_is_missing(folder: Path) -> None:
@@ -309,7 +311,7 @@ def test_a_file_system_that_is_read_only(folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "open", read_only)
     says = ["cannot be written", "Read-only file system", "choose another folder"]
     run_refused(says, folder)
-    refused("study", "resume", part, "--device", "cpu", says=says, folder=folder)
+    assert_refused("study", "resume", part, "--device", "cpu", says=says, folder=folder)
 
 
 def test_a_second_writer(folder: Path) -> None:
@@ -325,7 +327,7 @@ def test_a_second_writer(folder: Path) -> None:
 
 def test_unknown_prescription(folder: Path, finished: Path) -> None:
     says = ["--require 'mup'", "choose one of ['standard-global', 'mup-full']"]
-    refused("study", "verdict", finished, "--require", "mup", says=says, folder=finished.parent)
+    assert_refused("study", "verdict", finished, "--require", "mup", says=says, folder=finished.parent)
 
 
 @pytest.mark.parametrize("name", ["report", "verdict"])
@@ -336,32 +338,32 @@ def test_too_little_finished(folder: Path, name: str, populations: int) -> None:
         "study 'tiny' has finished no two widths of a prescription yet",
         "`widthwise study resume` goes on with it",
     ]
-    refused(*COMMANDS[name], says=says, folder=folder)
+    assert_refused(*COMMANDS[name], says=says, folder=folder)
 
 
 def test_exports(folder: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(finished, folder / "x")
     export = ["study", "export", "x"]
     says = ["--format parquet needs --out FILE"]
-    refused(*export, "--format", "parquet", says=says, folder=folder)
+    assert_refused(*export, "--format", "parquet", says=says, folder=folder)
     says = ["--format", "'xlsx'", "'csv', 'parquet'"]
-    refused(*export, "--format", "xlsx", says=says, folder=folder)
+    assert_refused(*export, "--format", "xlsx", says=says, folder=folder)
     says = ["--out 'x' is the store itself", "choose another file"]
-    refused(*export, "--out", "x", says=says, folder=folder)
+    assert_refused(*export, "--out", "x", says=says, folder=folder)
     says = ["'deep/t.csv' cannot be written: No such file or directory", "choose another file"]
-    refused(*export, "--out", "deep/t.csv", says=says, folder=folder)
+    assert_refused(*export, "--out", "deep/t.csv", says=says, folder=folder)
     (folder / "taken").mkdir()
     says = ["'taken' cannot be written: Is a directory", "choose another file"]
-    refused(*export, "--out", "taken", says=says, folder=folder)
+    assert_refused(*export, "--out", "taken", says=says, folder=folder)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     says = ["Parquet needs pyarrow: pip install 'widthwise[parquet]'", "or export csv"]
-    refused(*export, "--format", "parquet", "--out", "t.parquet", says=says, folder=folder)
+    assert_refused(*export, "--format", "parquet", "--out", "t.parquet", says=says, folder=folder)
 
 
 def test_a_report_where_a_file_is(folder: Path, finished: Path) -> None:
     shutil.copy(finished, folder / "x")
     says = ["text.txt is a file", "name another folder"]
-    refused("study", "report", "x", "--out", "text.txt", says=says, folder=folder)
+    assert_refused("study", "report", "x", "--out", "text.txt", says=says, folder=folder)
 
 
 @pytest.mark.parametrize(
@@ -381,15 +383,19 @@ def test_a_report_where_a_file_is(folder: Path, finished: Path) -> None:
 def test_a_broken_table(folder: Path, content: bytes | None, says: list[str]) -> None:
     if content is not None:
         (folder / "t.csv").write_bytes(content)
-    refused("transfer", "t.csv", "--out", "report", says=says, folder=folder)
+    assert_refused("transfer", "t.csv", "--out", "report", says=says, folder=folder)
 
 
 def test_a_table_and_its_options(folder: Path, finished: Path) -> None:
     assert command("study", "export", finished, "--out", "t.csv").exit_code == 0
     says = ["the base width is 9", "8, 16, 32", "choose one below the largest"]
-    refused("transfer", "t.csv", "--base-width", 9, says=says, folder=folder)
-    refused("transfer", "t.csv", "--margin", 0, says=["the margin is 0", "must be positive"], folder=folder)
-    refused("transfer", ".", says=["this is a directory", "give the path of a CSV table"], folder=folder)
+    assert_refused("transfer", "t.csv", "--base-width", 9, says=says, folder=folder)
+    assert_refused(
+        "transfer", "t.csv", "--margin", 0, says=["the margin is 0", "must be positive"], folder=folder
+    )
+    assert_refused(
+        "transfer", ".", says=["this is a directory", "give the path of a CSV table"], folder=folder
+    )
 
 
 @pytest.mark.parametrize(
@@ -403,7 +409,7 @@ def test_a_table_and_its_options(folder: Path, finished: Path) -> None:
     ],
 )
 def test_a_command_line_that_is_incomplete(folder: Path, arguments: list[str]) -> None:
-    refused(*arguments, says=["Usage: "], folder=folder)
+    assert_refused(*arguments, says=["Usage: "], folder=folder)
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,15 @@ layer contracts over a one-hot input of window * V entries, which does not grow 
 Shape legend: P members, B sequences, T positions, N = B * T, D width, V vocabulary.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from widthwise.models.layers import Weights
-from widthwise.models.tensor import ModelTensor
+from widthwise.models.tensor import ModelTensor, count_parameters, require_positive
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,7 @@ class MLP:
     context: int
 
     def __post_init__(self) -> None:
-        for field in ("width", "depth", "window", "vocabulary", "context"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} is {getattr(self, field)}; it must be at least 1")
+        require_positive(asdict(self))
 
     def tensors(self) -> dict[str, ModelTensor]:
         """Every tensor by name, in the order of the forward pass; matrices are [inputs, outputs]."""
@@ -59,7 +56,7 @@ class MLP:
     @property
     def parameter_count(self) -> int:
         """The number of parameters of one member: window V D + depth D^2 + D V."""
-        return sum(math.prod(tensor.shape) for tensor in self.tensors().values())
+        return count_parameters(self.tensors())
 
     def logits(
         self,

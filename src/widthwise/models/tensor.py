@@ -1,5 +1,7 @@
-"""What a reference model says about one of its tensors."""
+"""What a reference model says about its tensors, and what all of them check."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -14,3 +16,24 @@ class ModelTensor:
 
     shape: tuple[int, ...]
     drawn: bool
+
+
+def count_parameters(tensors: Mapping[str, ModelTensor]) -> int:
+    """The number of parameters of one member.
+
+    Example:
+        >>> count_parameters({"readout": ModelTensor((64, 256), drawn=True)})
+        16384
+    """
+    return sum(math.prod(tensor.shape) for tensor in tensors.values())
+
+
+def require_positive(sizes: Mapping[str, int]) -> None:
+    """Check that every size of a model is at least 1.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} is {size}; it must be at least 1")

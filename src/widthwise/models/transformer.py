@@ -8,16 +8,15 @@ Source: Everett et al. 2024, appendix C; what the paper leaves open follows Nano
 Shape legend: P members, B sequences, T positions, N = B * T, D width, V vocabulary, H heads, K head dimension.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from widthwise.models.layers import Weights
-from widthwise.models.tensor import ModelTensor
+from widthwise.models.tensor import ModelTensor, count_parameters, require_positive
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,7 @@ class Transformer:
     context: int
 
     def __post_init__(self) -> None:
-        for field in ("width", "depth", "head_dim", "vocabulary", "context"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} is {getattr(self, field)}; it must be at least 1")
+        require_positive(asdict(self))
         if self.width % self.head_dim:
             raise ValueError(
                 f"width {self.width} is not a multiple of head_dim {self.head_dim}; "
@@ -72,7 +69,7 @@ class Transformer:
     @property
     def parameter_count(self) -> int:
         """The number of parameters of one member: 12 depth D^2 + 2 V D + context D + (2 depth + 1) D."""
-        return sum(math.prod(tensor.shape) for tensor in self.tensors().values())
+        return count_parameters(self.tensors())
 
     def logits(
         self,
