@@ -5,12 +5,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from widthwise.records import StoredStudy, check_store, read_study
 from widthwise.study.expand import expand
 from widthwise.study.spec_file import SpecSource, parse_spec
 from widthwise.study.store import create_store, left_open, writing
 from widthwise.study.workload import workloads
+
+if TYPE_CHECKING:
+    import torch
+
+    from widthwise.train import Corpus
 
 POPULATION_SIZE = 32
 """Members side by side unless asked otherwise; fixed for a store when it is made."""
@@ -79,12 +85,12 @@ def run_study(
     if os.path.exists(store):
         _require_same(source, store)
         return resume_study(store, device=device, listener=listener)
-    choose_device(device)
+    chosen = choose_device(device)
     corpus = load_corpus(source.spec.corpus)
     corpus.require(batch=source.spec.training.batch, context=source.spec.model.context)
     plan = expand(source.spec, corpus=corpus.digest, population_size=population_size)
     create_store(store, name=source.spec.name, spec=source.text, corpus=corpus.digest, plan=plan)
-    return resume_study(store, device=device, listener=listener)
+    return _train_pending(store, corpus, chosen, listener)
 
 
 def resume_study(store: Path, *, device: str = "auto", listener: Listener | None = None) -> StoredStudy:
@@ -93,12 +99,11 @@ def resume_study(store: Path, *, device: str = "auto", listener: Listener | None
     Raises:
         ValueError: not a store, its corpus has changed, no such device, or another process is writing it.
     """
-    from widthwise.study.runner import choose_device, host_facts, train_trials
+    from widthwise.study.runner import choose_device
     from widthwise.train import load_corpus
 
     study = read_study(store)
-    pending = [population for population in study.populations if not population.completed]
-    if not pending:
+    if all(population.completed for population in study.populations):
         if left_open(store):
             with writing(store):
                 pass
@@ -110,14 +115,26 @@ def resume_study(store: Path, *, device: str = "auto", listener: Listener | None
             f"corpus {corpus.name!r} is not the text that store {str(store)!r} was begun with "
             f"(SHA-256 {corpus.digest[:12]} instead of {study.corpus[:12]}); restore it or begin another store"
         )
+    return _train_pending(store, corpus, chosen, listener)
+
+
+def _train_pending(
+    store: Path, corpus: "Corpus", device: "torch.device", listener: Listener | None
+) -> StoredStudy:
+    """Train the populations that have not run, in order, as the store's only writer."""
+    from widthwise.study.runner import host_facts, train_trials
+
     with writing(store) as writer:
-        writer.register_host(host_facts(chosen))
+        study = read_study(store)  # by the one writer: nobody else can have finished a population since
+        writer.register_host(host_facts(device))
         tracker = _Tracker(study, listener)
-        for population in pending:
+        for population in study.populations:
+            if population.completed:
+                continue
             tracker.begin(population.id)
             started = time.monotonic()
             trials = [study.trials[id_] for id_ in population.trials]
-            results = train_trials(trials, corpus, device=chosen, progress=tracker.at_step)
+            results = train_trials(trials, corpus, device=device, progress=tracker.at_step)
             writer.finish_population(population.id, results, seconds=time.monotonic() - started)
             tracker.end()
     return read_study(store)
