@@ -3,7 +3,7 @@
 Pre-layer-norm blocks, GELU, learned positions, separate input and output embeddings, no biases, an MLP of 4D, heads of
 a fixed size: the width D grows the number of heads. Attention logits are scaled by 1/sqrt(head_dim), a constant.
 
-Source: Everett et al. 2024, appendix C; what the paper leaves open follows NanoDO (the norm's epsilon).
+Source: Everett et al. 2024 (arXiv 2407.05872); what the paper leaves open follows NanoDO (the norm's epsilon).
 
 Shape legend: P members, B sequences, T positions, N = B * T, D width, V vocabulary, H heads, K head dimension.
 """

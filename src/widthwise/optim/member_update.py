@@ -101,7 +101,7 @@ class AdamAtan2Update(_Moments):
 
     A zero gradient gives a zero step. The arctangent hides infinities, so a caller checks the moments.
 
-    Source: Everett et al. 2024, section 5 and table C4 for (a, b).
+    Source: Everett et al. 2024, arXiv 2407.05872, which tabulates (a, b).
     """
 
     a: float

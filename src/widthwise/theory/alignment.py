@@ -1,7 +1,7 @@
 """Alignment between parameters and data, as an assumption.
 
 When a matrix meets a vector, their product is larger than that of two independent ones if they are aligned. With RMS
-norms and d. for the change since initialization (Everett et al. 2024, section 3):
+norms and d. for the change since initialization (Everett et al. 2024):
 
     alpha = log_n ||dW z|| / (||dW|| ||z||)        the update meets the activations
     omega = log_n ||W dz|| / (||W|| ||dz||)        the initial weights meet the activations' change

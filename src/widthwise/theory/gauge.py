@@ -7,7 +7,7 @@ For every theta the same function is trained when
 with (p, q) the optimizer's powers of gradient and parameter: c - 2 theta for SGD, c - theta for Adam, c for Adafactor.
 An epsilon that is compared with the gradient moves with g.
 
-Source: Everett et al. 2024, section 2 and appendix A; Yang and Hu 2021 (arXiv 2011.14522).
+Source: Everett et al. 2024 (arXiv 2407.05872); Yang and Hu 2021 (arXiv 2011.14522).
 """
 
 from fractions import Fraction

@@ -2,7 +2,7 @@
 
     effective weight = n^(-a) W,    W ~ N(0, s^2 n^(-2b)) at initialization
 
-The four named ones are those of Everett et al. 2024 (arXiv 2407.05872), Table 1. Every exponent is a `Fraction`.
+The four named ones are those of Everett et al. 2024 (arXiv 2407.05872). Every exponent is a `Fraction`.
 """
 
 from dataclasses import dataclass

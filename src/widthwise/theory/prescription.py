@@ -57,7 +57,7 @@ def predicted_drift(
         >>> predicted_drift(STANDARD, ADAM, GLOBAL_RATE, FULL)
         Fraction(1, 1)
 
-    Source: Everett et al. 2024, section 4: a global rate must fall as the largest per-layer exponent says.
+    Source: Everett et al. 2024: a global rate must fall as the largest per-layer exponent says.
     """
     return max(
         largest_stable_rate(parameterization, optimizer, alignment, role)
