@@ -15,9 +15,9 @@ and the largest stable rate makes these equalities. Two conditions bind in addit
   not outgrow the initial readout (a + c + p g >= a + b). Where this binds, a second optimum exists that trades the
   other layers' rates for a larger readout rate; this one has the smallest sum of c.
 
-Source: the stability constraints of Everett et al. 2024 (arXiv 2407.05872), solved by hand. The SGD gradient exponent is
-a minimum over the readout's initial and updated weights (the paper's table prints a maximum, which contradicts its own
-values).
+Source: the stability constraints of Everett et al. 2024 (arXiv 2407.05872), solved by hand. The SGD gradient exponent
+is a minimum over the readout's initial and updated weights (the paper's table prints a maximum, which contradicts its
+own values).
 """
 
 from dataclasses import dataclass
