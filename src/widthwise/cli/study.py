@@ -3,12 +3,15 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from widthwise.cli.errors import user_errors
 from widthwise.cli.options import given
+
+if TYPE_CHECKING:
+    from widthwise.records import StoredStudy
 
 study_app = typer.Typer(
     help="Run a study of learning-rate transfer and look at it.",
@@ -61,8 +64,8 @@ def run(
     source = load_spec(spec)
     with show_progress() as listener:
         options = given(population_size=population_size)
-        run_study(source, store, device=device.value, listener=listener, **options)
-    _print_verdicts(store)
+        study = run_study(source, store, device=device.value, listener=listener, **options)
+    _print_verdicts(study)
 
 
 @study_app.command()
@@ -73,8 +76,8 @@ def resume(store: Store, device: DeviceOption = Device.AUTO) -> None:
     from widthwise.study import resume_study
 
     with show_progress() as listener:
-        resume_study(store, device=device.value, listener=listener)
-    _print_verdicts(store)
+        study = resume_study(store, device=device.value, listener=listener)
+    _print_verdicts(study)
 
 
 @study_app.command()
@@ -99,9 +102,11 @@ def verdict(
     margin: MarginOption = None,
 ) -> None:
     """Exit with 0 if a prescription transfers, 3 if it does not, 4 if that is undecided."""
-    from widthwise.report import study_page_data
+    from widthwise.records import read_study
+    from widthwise.report import study_transfer
 
-    results = {r.prescription: r for r in study_page_data(store, **given(margin=margin)).analysis.results}
+    analysis = study_transfer(read_study(store), **given(margin=margin))
+    results = {r.prescription: r for r in analysis.results}
     if require not in results:
         raise ValueError(
             f"--require {require!r} is no prescription of {str(store)!r}; choose one of {list(results)}"
@@ -135,17 +140,17 @@ def export(
         raise ValueError("--format parquet needs --out FILE; it is not text")
 
 
-def _print_verdicts(store: Path) -> None:
+def _print_verdicts(study: "StoredStudy") -> None:
     from rich.console import Console
 
-    from widthwise.report import study_page_data, summary_line, verdict_table
+    from widthwise.report import predictions, study_transfer, summary_line, verdict_table
 
     try:
-        data = study_page_data(store)
+        analysis = study_transfer(study)
     except ValueError as error:
         # The study is trained and kept; that it is too small for a verdict is no bad input.
         print(f"no verdict: {error}", file=sys.stderr)
         return
     console = Console()
-    console.print(verdict_table(data.analysis, data.predictions))
-    console.print(summary_line(data.analysis))
+    console.print(verdict_table(analysis, predictions(study)))
+    console.print(summary_line(analysis))

@@ -13,7 +13,7 @@ from widthwise.report.page_data import PageData, TrainingCurve
 if TYPE_CHECKING:
     from widthwise.report.figure import Figure
     from widthwise.report.figures import make_figures
-    from widthwise.report.from_store import study_page_data
+    from widthwise.report.from_store import predictions, study_page_data, study_transfer
     from widthwise.report.page import render_page
     from widthwise.report.terminal import summary_line, verdict_table
     from widthwise.report.write import write_report
@@ -23,8 +23,10 @@ __all__ = [
     "PageData",
     "TrainingCurve",
     "make_figures",
+    "predictions",
     "render_page",
     "study_page_data",
+    "study_transfer",
     "summary_line",
     "verdict_table",
     "write_report",
@@ -33,8 +35,10 @@ __all__ = [
 _LAZY = {
     "Figure": "widthwise.report.figure",
     "make_figures": "widthwise.report.figures",
+    "predictions": "widthwise.report.from_store",
     "render_page": "widthwise.report.page",
     "study_page_data": "widthwise.report.from_store",
+    "study_transfer": "widthwise.report.from_store",
     "summary_line": "widthwise.report.terminal",
     "verdict_table": "widthwise.report.terminal",
     "write_report": "widthwise.report.write",

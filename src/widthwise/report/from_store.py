@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from widthwise.analysis import MARGIN, Observation, TransferResult, transfer
-from widthwise.records import StoredStudy, TrialRow, TrialStatus, read_curves, read_study
+from widthwise.records import CellRow, StoredStudy, TrialRow, TrialStatus, read_curves, read_study
 from widthwise.report.page_data import PageData, TrainingCurve
 
 
@@ -45,11 +45,23 @@ def predictions(study: StoredStudy) -> Mapping[str, Mapping[str, str]]:
     }
 
 
-def study_page_data(store: Path, *, margin: float = MARGIN) -> PageData:
-    """Read a store, analyse it, and gather what its page shows.
+def study_transfer(study: StoredStudy, *, margin: float = MARGIN) -> TransferResult:
+    """The analysis of a study's finished widths.
 
     The rate that is kept is the best one of the study's base width, or of its smallest width if the base width was not
     trained.
+
+    Args:
+        margin: the relative loss below which giving it up counts as transfer.
+
+    Raises:
+        ValueError: too little in it to analyse.
+    """
+    return _analyse(study, observations(study), margin)
+
+
+def study_page_data(store: Path, *, margin: float = MARGIN) -> PageData:
+    """Read a store, analyse it as `study_transfer` does, and gather what its page shows.
 
     Args:
         store: the file.
@@ -60,18 +72,21 @@ def study_page_data(store: Path, *, margin: float = MARGIN) -> PageData:
     """
     study = read_study(store)
     seen = observations(study)
-    analysis: TransferResult = transfer(seen, base_width=_kept_width(study, seen), margin=margin)
     return PageData(
         title=study.name,
         observations=seen,
-        analysis=analysis,
+        analysis=_analyse(study, seen, margin),
         predictions=predictions(study),
         counts=Counter(trial.status.value for trial in study.trials.values()),
         curves=_curves(study, read_curves(store)),
         spec=study.spec,
         machine=study.hosts[-1] if study.hosts else {},
-        failures=tuple(_failure(study, t) for t in study.trials.values() if t.reason is not None),
+        failures=_failures(study),
     )
+
+
+def _analyse(study: StoredStudy, seen: tuple[Observation, ...], margin: float) -> TransferResult:
+    return transfer(seen, base_width=_kept_width(study, seen), margin=margin)
 
 
 def _kept_width(study: StoredStudy, seen: tuple[Observation, ...]) -> int | None:
@@ -100,11 +115,16 @@ def _curves(
     )
 
 
-def _failure(study: StoredStudy, trial: TrialRow) -> str:
-    cells = [c for c in study.cells if c.trial == trial.id]
-    arms = ", ".join(cell.arm for cell in cells)
+def _failures(study: StoredStudy) -> tuple[str, ...]:
+    cells: dict[int, list[CellRow]] = {}
+    for cell in study.cells:
+        cells.setdefault(cell.trial, []).append(cell)
+    return tuple(_failure(t, cells[t.id]) for t in study.trials.values() if t.reason is not None)
+
+
+def _failure(trial: TrialRow, cells: list[CellRow]) -> str:
+    arms, first = ", ".join(cell.arm for cell in cells), cells[0]
     where = "" if trial.step is None else f" at step {trial.step}"
-    first = cells[0]
     return (
         f"{arms}, width {first.width}, rate {first.learning_rate:.3g}, seed {first.seed}: "
         f"{trial.status.value}{where}, {trial.reason}"

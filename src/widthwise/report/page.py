@@ -8,7 +8,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from widthwise.report.figure import page_spec, schema_version
+from widthwise.report.figure import Figure, page_spec, schema_version
 from widthwise.report.figures import make_figures
 from widthwise.report.numbers import percent, short_percent
 from widthwise.report.page_data import PageData
@@ -20,15 +20,16 @@ _HARMLESS = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&'\u2028\u2029"})
 COUNT_ORDER = ("completed", "diverged", "failed", "pending")
 
 
-def render_page(data: PageData) -> str:
+def render_page(data: PageData, figures: tuple[Figure, ...] | None = None) -> str:
     """The page of a report.
 
     Equal data gives equal bytes. Every text of the data is escaped.
 
     Args:
         data: the content.
+        figures: those of `make_figures(data)`, if they are drawn already.
     """
-    figures = make_figures(data)
+    figures = make_figures(data) if figures is None else figures
     analysis = data.analysis
     widths = max((figure.widths for figure in figures), default=1)
     payload = {

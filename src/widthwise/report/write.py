@@ -32,7 +32,10 @@ def write_report(data: PageData, folder: Path | str) -> tuple[Path, ...]:
     figures = make_figures(data)
     names = [PAGE_NAME, *(f"{figure.name}{kind}" for figure in figures for kind in (".png", ".svg"))]
     _check(target, names)
-    contents = [render_page(data).encode(), *(image for figure in figures for image in _images(figure))]
+    contents = [
+        render_page(data, figures).encode(),
+        *(image for figure in figures for image in _images(figure)),
+    ]
     return _write_all(target, dict(zip(names, contents, strict=True)))
 
 

@@ -156,11 +156,12 @@ class _Tracker:
     def __init__(self, study: StoredStudy, listener: Listener | None) -> None:
         self._listener = listener
         self._work = workloads(study)
-        self._populations = {p.id: p for p in study.populations}
-        finished = [p.id for p in study.populations if p.completed]
-        self._before = sum(self._work[id_].work for id_ in finished)
+        self._total_work = sum(load.work for load in self._work.values())
+        self._trials = len(study.trials)
+        finished = [self._work[p.id] for p in study.populations if p.completed]
+        self._before = sum(load.work for load in finished)
         self._done = self._before
-        self._trials_done = sum(len(self._populations[id_].trials) for id_ in finished)
+        self._trials_done = sum(load.members for load in finished)
         self._tokens = 0
         self._started = time.monotonic()
         self._current = 0
@@ -191,9 +192,9 @@ class _Tracker:
         tokens = self._tokens + share * load.tokens
         self._listener(
             RunState(
-                populations=len(self._populations),
+                populations=len(self._work),
                 population=self._current,
-                trials=sum(len(p.trials) for p in self._populations.values()),
+                trials=self._trials,
                 trials_done=self._trials_done,
                 width=load.width,
                 members=load.members,
@@ -201,7 +202,7 @@ class _Tracker:
                 steps=load.steps,
                 work_done=self._done + share * load.work,
                 work_before=self._before,
-                work=sum(w.work for w in self._work.values()),
+                work=self._total_work,
                 tokens_per_second=tokens / seconds if tokens else None,
                 seconds=seconds,
             )
