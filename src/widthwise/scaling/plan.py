@@ -131,7 +131,7 @@ def make_reference_plan(
         name: _row(
             tensor,
             role_exponents=_prescribed(parameterization, optimizer, prescription, tensor.role),
-            optimizer=optimizer,
+            optimizer=optimizer.at(tensor.role),
             widths=(width, base_width),
             frame=(anchor, gauge, epsilon),
         )

@@ -25,7 +25,8 @@ class InitExponents:
 class Parameterization:
     """A named choice of (a, b) for each role.
 
-    Vectors act elementwise: their multiplier and their initial value never depend on the width (a = b = 0).
+    Vectors act elementwise: their multiplier and their initial value never depend on the width (a = b = 0). Neither do
+    those of fixed tensors.
 
     Raises:
         ValueError: if the network is not stable at initialization, which needs a + b = 0 (embedding), a + b = 1/2
@@ -44,18 +45,26 @@ class Parameterization:
     def __post_init__(self) -> None:
         for role, layer, needed in (("embedding", self.embedding, ZERO), ("hidden", self.hidden, HALF)):
             if layer.a + layer.b != needed:
-                raise ValueError(f"{self.name}, {role}: a + b = {layer.a + layer.b}, must be {needed}")
+                raise ValueError(
+                    f"parameterization {self.name!r} is not stable at initialization: {role} a + b = "
+                    f"{layer.a + layer.b}, must be {needed}"
+                )
         if self.readout.a + self.readout.b < HALF:
-            size = self.readout.a + self.readout.b
-            raise ValueError(f"{self.name}, readout: a + b = {size}, must be at least {HALF}")
+            raise ValueError(
+                f"parameterization {self.name!r} is not stable at initialization: readout a + b = "
+                f"{self.readout.a + self.readout.b}, must be at least {HALF}"
+            )
 
     def __getitem__(self, role: Role) -> InitExponents:
-        return {
-            Role.EMBEDDING: self.embedding,
-            Role.HIDDEN: self.hidden,
-            Role.READOUT: self.readout,
-            Role.VECTOR: InitExponents(ZERO, ZERO),
-        }[role]
+        match role:
+            case Role.EMBEDDING:
+                return self.embedding
+            case Role.HIDDEN:
+                return self.hidden
+            case Role.READOUT:
+                return self.readout
+            case Role.VECTOR | Role.FIXED:
+                return InitExponents(ZERO, ZERO)
 
 
 STANDARD = Parameterization(

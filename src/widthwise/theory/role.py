@@ -5,7 +5,8 @@
 | embedding | a dimension that does not grow | token and position tables, the first layer |
 | hidden | a dimension that grows, into one that grows | attention and MLP matrices |
 | readout | a dimension that grows, into one that does not | the logits' matrix |
-| vector | nothing: it acts elementwise | gains of a layer norm |
+| vector | nothing: it acts elementwise on a dimension that grows | gains of a layer norm, biases |
+| fixed | nothing, and no dimension grows | gains of a per-head norm, the logits' bias |
 """
 
 from enum import StrEnum
@@ -18,6 +19,7 @@ class Role(StrEnum):
     HIDDEN = "hidden"
     READOUT = "readout"
     VECTOR = "vector"
+    FIXED = "fixed"
 
 
 MATRIX_ROLES = (Role.EMBEDDING, Role.HIDDEN, Role.READOUT)
