@@ -1,15 +1,11 @@
 """The law of one dimension: exact recovery, extrapolation, and sizes that follow no law."""
 
 from fractions import Fraction
-from math import ceil
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from widthwise.scaling.axis import Axis, role_of
+from widthwise.scaling.axis import Axis
 from widthwise.scaling.growth import GrowthKind, fit_growth
-from widthwise.theory import Role
 
 WIDTHS = (64, 256, 1024)
 CONTRACTED, PRODUCED, ELEMENTWISE, STACKED = Axis.CONTRACTED, Axis.PRODUCED, Axis.ELEMENTWISE, Axis.STACKED

@@ -51,7 +51,9 @@ def role_of(axes: Sequence[Axis], grows: Sequence[bool]) -> Role:
         'vector'
     """
     if len(axes) != len(grows):
-        raise ValueError(f"{len(axes)} axes {[axis.value for axis in axes]} for a tensor of {len(grows)} dimensions")
+        raise ValueError(
+            f"{len(axes)} axes {[axis.value for axis in axes]} for a tensor of {len(grows)} dimensions"
+        )
     growing = {axis for axis, grow in zip(axes, grows, strict=True) if grow}
     if Axis.CONTRACTED in growing:
         return Role.HIDDEN if growing & {Axis.PRODUCED, Axis.ELEMENTWISE} else Role.READOUT

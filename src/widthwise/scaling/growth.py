@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from itertools import pairwise
 from math import gcd, log
 
 LARGEST_DENOMINATOR = 4
@@ -38,7 +39,7 @@ class Growth:
     Args:
         kind: which of the four laws.
         exponent: p, in powers of n: 0 fixed, 1 affine and rounded.
-        width: n_0, the smallest width that was described.
+        width: n_0, a width that was described: the smallest; the largest of a rounded size, where rounding is least.
         size: the size at that width.
         offset: the part that does not grow; 0 unless affine. It may be negative (n - 1).
         multiple: m, what a rounded size is a multiple of; 1 otherwise.
@@ -78,7 +79,7 @@ class Growth:
         if self.exponent != 1:
             power = f"{self.exponent}" if self.exponent.denominator == 1 else f"({self.exponent})"
             return f"{self.size}(n/{self.width})^{power}"
-        slope = (self.size - self.offset) / self.width
+        slope = Fraction(self.size - self.offset, self.width)
         top = "n" if slope.numerator == 1 else f"{slope.numerator}n"
         line = top if slope.denominator == 1 else f"{top}/{slope.denominator}"
         if self.kind is GrowthKind.ROUNDED:
@@ -106,8 +107,10 @@ def fit_growth(widths: Sequence[int], sizes: Sequence[int]) -> Growth:
 nor proportional to it up to rounding; describe the model at widths where they are (powers of 2 times the smallest)
     """
     if len(widths) < 3 or len(sizes) != len(widths):
-        raise ValueError(f"{len(sizes)} sizes at {len(widths)} widths; growth needs at least three, one size a width")
-    if widths[0] < 1 or any(later <= earlier for earlier, later in zip(widths, widths[1:], strict=False)):
+        raise ValueError(
+            f"{len(sizes)} sizes at {len(widths)} widths; growth needs at least three, one size a width"
+        )
+    if widths[0] < 1 or any(later <= earlier for earlier, later in pairwise(widths)):
         raise ValueError(f"widths {_listed(widths)} must be positive and ascend")
     if len(set(sizes)) == 1:
         return Growth(GrowthKind.FIXED, Fraction(0), widths[0], sizes[0])
@@ -125,10 +128,13 @@ def _power(widths: Sequence[int], sizes: Sequence[int]) -> Growth | None:
     """The power p = u / v with s_i^v n_0^u = s_0^v n_i^u for every width, in integers."""
     if sizes[0] < 1 or sizes[-1] <= sizes[0]:
         return None
-    p = Fraction(log(sizes[-1] / sizes[0]) / log(widths[-1] / widths[0])).limit_denominator(LARGEST_DENOMINATOR)
+    p = Fraction(log(sizes[-1] / sizes[0]) / log(widths[-1] / widths[0])).limit_denominator(
+        LARGEST_DENOMINATOR
+    )
     u, v = p.numerator, p.denominator
     exact = all(
-        size**v * widths[0] ** u == sizes[0] ** v * width**u for width, size in zip(widths, sizes, strict=True)
+        size**v * widths[0] ** u == sizes[0] ** v * width**u
+        for width, size in zip(widths, sizes, strict=True)
     )
     return Growth(GrowthKind.POWER, p, widths[0], sizes[0]) if exact and p > 0 else None
 
@@ -137,7 +143,11 @@ def _affine(widths: Sequence[int], sizes: Sequence[int]) -> Growth | None:
     slope = Fraction(sizes[-1] - sizes[0], widths[-1] - widths[0])
     offset = sizes[0] - slope * widths[0]
     exact = all(offset + slope * width == size for width, size in zip(widths, sizes, strict=True))
-    return Growth(GrowthKind.AFFINE, Fraction(1), widths[0], sizes[0], offset=offset) if exact and slope > 0 else None
+    return (
+        Growth(GrowthKind.AFFINE, Fraction(1), widths[0], sizes[0], offset=offset)
+        if exact and slope > 0
+        else None
+    )
 
 
 def _rounded(widths: Sequence[int], sizes: Sequence[int]) -> Growth | None:
@@ -146,7 +156,7 @@ def _rounded(widths: Sequence[int], sizes: Sequence[int]) -> Growth | None:
     The multiple may be at most half of the smallest size, or almost any sizes would pass.
     """
     multiple = gcd(*sizes)
-    ascending = all(later > earlier for earlier, later in zip(sizes, sizes[1:], strict=False))
+    ascending = all(later > earlier for earlier, later in pairwise(sizes))
     if not ascending or 2 * multiple > sizes[0]:
         return None
     above = [Fraction(size + multiple, width) for width, size in zip(widths, sizes, strict=True)]
@@ -155,7 +165,7 @@ def _rounded(widths: Sequence[int], sizes: Sequence[int]) -> Growth | None:
     rounded_up, rounded_down = max(below) < min(here), max(here) < min(above)
     if not (rounded_up or rounded_down):
         return None
-    return Growth(GrowthKind.ROUNDED, Fraction(1), widths[0], sizes[0], multiple=multiple)
+    return Growth(GrowthKind.ROUNDED, Fraction(1), widths[-1], sizes[-1], multiple=multiple)
 
 
 def _listed(numbers: Sequence[int]) -> str:

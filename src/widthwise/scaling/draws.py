@@ -1,0 +1,140 @@
+"""Real draws of a factory's initializers at small widths, reduced to one `Sample` a tensor and width.
+
+Models are built in pairs of seeds, two at a time in memory, and torch's and Python's random state is as before
+afterwards. A factory that draws from elsewhere (NumPy's global generator) is measured as well, but not repeatably, and
+advances that generator.
+"""
+
+import random
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod, sqrt
+from typing import TYPE_CHECKING
+
+from widthwise.scaling.initializers import Sample
+from widthwise.scaling.skeleton import check_model
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    Build = Callable[[int], nn.Module]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Sums over one tensor under two seeds, x and x', over the entries that differ, or all if none does.
+
+    Args:
+        differing: number of entries that differ.
+        differences: sum of (x - x')^2.
+        squares: sum of (x^2 + x'^2) / 2 over the same entries.
+        value: the one value of all entries, or None.
+    """
+
+    shape: tuple[int, ...]
+    differing: int
+    differences: float
+    squares: float
+    value: float | None
+
+    @property
+    def entries(self) -> int:
+        """Entries that the sum of squares runs over."""
+        return self.differing or prod(self.shape)
+
+
+def draw_pair(build: "Build", width: int, pair: int) -> Mapping[str, Pair]:
+    """One pair of draws at one width, under the seeds 2 pair and 2 pair + 1, by each tensor's first name.
+
+    Raises:
+        ValueError: the two models have other tensors, or two parameters share memory without being one parameter.
+    """
+    import torch
+
+    models: list[nn.Module] = []
+    for seed in (2 * pair, 2 * pair + 1):
+        with _seeded(seed), torch.device("cpu"):
+            model = build(width)
+        check_model(model, width)
+        models.append(model)
+    one, other = ({name: p.detach() for name, p in model.named_parameters()} for model in models)
+    if {name: t.shape for name, t in one.items()} != {name: t.shape for name, t in other.items()}:
+        raise ValueError(
+            f"two calls of build({width}) made tensors of other names or shapes; build the same model twice"
+        )
+    _check_memory(one)
+    return {name: _reduce(tensor, other[name]) for name, tensor in one.items() if tensor.numel()}
+
+
+def pool(pairs: "list[Pair]") -> Sample:
+    """The sample of one tensor at one width from all of its pairs.
+
+    Example:
+        >>> pool([Pair((2,), 2, 4.0, 4.0, None), Pair((2,), 2, 0.0, 4.0, None)]).spread
+        0.7071067811865476
+    """
+    differing = sum(pair.differing for pair in pairs)
+    entries = sum(pair.entries for pair in pairs)
+    values = {pair.value for pair in pairs}
+    return Sample(
+        shape=pairs[0].shape,
+        entries=differing,
+        spread=sqrt(sum(pair.differences for pair in pairs) / (2 * differing)) if differing else 0.0,
+        size=sqrt(sum(pair.squares for pair in pairs) / entries),
+        value=values.pop() if len(values) == 1 else None,
+    )
+
+
+def _reduce(x: "Tensor", y: "Tensor") -> Pair:
+    shape = tuple(x.shape)
+    x, y = x.double().flatten(), y.double().flatten()
+    differ = x != y
+    differing = int(differ.sum())
+    if differing:
+        x, y = x[differ], y[differ]
+    first = float(x[0])
+    constant = not differing and bool((x == first).all())
+    return Pair(
+        shape=shape,
+        differing=differing,
+        differences=float(((x - y) ** 2).sum()),
+        squares=float((x**2 + y**2).sum()) / 2,
+        value=first if constant else None,
+    )
+
+
+@contextmanager
+def _seeded(seed: int) -> Generator[None]:
+    """A block under a seed of its own; the random state of torch, its devices and `random` is restored after it."""
+    import torch
+
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    state = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=devices):  # pyright: ignore[reportUnknownMemberType]
+            torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
+            random.seed(seed)
+            yield
+    finally:
+        random.setstate(state)
+
+
+def _check_memory(tensors: "Mapping[str, Tensor]") -> None:
+    """That no two parameters overlap: an optimizer would step the shared memory twice."""
+    extents: list[tuple[int, int, str]] = []
+    for name, tensor in tensors.items():
+        if tensor.numel():
+            reach = (
+                sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+                + 1
+            )
+            extents.append((tensor.data_ptr(), tensor.data_ptr() + reach * tensor.element_size(), name))
+    extents.sort()
+    for (_, end, name), (start, _, other) in pairwise(extents):
+        if start < end:
+            raise ValueError(
+                f"parameters {name!r} and {other!r} share memory but are two parameters, so an optimizer would step "
+                "it twice; tie them by assigning one nn.Parameter to both names"
+            )

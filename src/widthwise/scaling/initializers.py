@@ -1,0 +1,249 @@
+"""What a tensor's own initializer does with the width: measured from real draws, then named by an exact law.
+
+At each of several small widths the tensor is drawn under pairs of seeds. Its *spread* is what the seeds change,
+
+    spread^2 = mean of (x - x')^2 / 2 over the entries that change,      SE(log spread) = 1 / sqrt(2 entries)
+
+so constants, ramps, zero rows and offsets do not count as random. A law is
+
+    spread(n) = s size(n)^(-b)
+
+and holds when the chi-square of its residuals does not reject it. `size` is the width n with b among the halves; or a
+fan of the tensor with b = 1/2, since PyTorch's default of a layer whose input is n + 4, or Xavier's fan_in + fan_out
+with a vocabulary in it, is no power of n at any finite width but exact in a fan; or n again with b among the quarters.
+Known initializers fall as n^0, n^(-1/2) or n^(-1), and a pair of factors that share one of these as n^(-1/4); what lies
+between two quarters has another cause, which the user must name. If no law holds, or more than one of a kind, the
+exponent is undetermined and the fit says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from math import inf, log, nan, prod, sqrt
+
+from widthwise.scaling.growth import Growth, GrowthKind, fit_growth
+
+HALVES = tuple(Fraction(k, 2) for k in range(-2, 5))
+QUARTERS = tuple(Fraction(k, 4) for k in range(-3, 8, 2))
+FAN_EXPONENT = Fraction(1, 2)
+ROUNDING = 2.0**-9
+"""Half an ulp of bfloat16, in log spread: parameters may be held in it, and no measurement is taken to be finer."""
+REJECTED = 4.4
+"""Normal deviate at which chi-square rejects a law: of 200,000 true laws, one."""
+
+
+class Draw(StrEnum):
+    """What an initializer draws.
+
+    A constant has one value everywhere; a pattern varies over its entries and not over seeds (ramps, sinusoids, or a
+    factory that seeds itself); random is centred on zero; shifted varies about something else (noisy gains).
+    """
+
+    CONSTANT = "constant"
+    PATTERN = "pattern"
+    RANDOM = "random"
+    SHIFTED = "shifted"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One tensor's draws at one width.
+
+    Args:
+        shape: of the tensor.
+        entries: that differ between the seeds of a pair, over all pairs; 0 if none does.
+        spread: standard deviation of those entries over seeds; 0 if none differs.
+        size: root mean square of those entries, or of all if none differs.
+        value: the one value of every entry under every seed; None if there is more than one.
+    """
+
+    shape: tuple[int, ...]
+    entries: int
+    spread: float
+    size: float
+    value: float | None
+
+    @property
+    def draw(self) -> Draw:
+        """What was drawn; shifted where the size exceeds the spread by five times its sampling error."""
+        if self.entries == 0:
+            return Draw.PATTERN if self.value is None else Draw.CONSTANT
+        excess = (self.size / self.spread) ** 2 - 1
+        return Draw.SHIFTED if excess > 5 * sqrt(3 / self.entries) + 2 * ROUNDING else Draw.RANDOM
+
+    @property
+    def scale(self) -> float:
+        """The number whose law is sought: the spread, a constant's value, or a pattern's root mean square."""
+        if self.entries:
+            return self.spread
+        return self.size if self.value is None else self.value
+
+
+@dataclass(frozen=True)
+class InitializerFit:
+    """A tensor's own initializer.
+
+        scale(n) = s size(n)^(-exponent)
+
+    Args:
+        draw: what is drawn.
+        exponent: b; None if undetermined.
+        base: what `size` is, in words: `n`, `fan in`, `fan out` or `fan in + fan out`.
+        size: its law; None for n itself.
+        slope: of log scale over log n, fitted; NaN where a scale is 0.
+        standard_error: of the slope, from the number of entries.
+        widths: at which it was drawn.
+        scales: spread at each (random, shifted), value (constant) or root mean square (pattern).
+        candidates: the exponents that hold: one if it is determined, none if no law holds or it was declared.
+    """
+
+    draw: Draw
+    exponent: Fraction | None
+    base: str
+    size: Growth | None
+    slope: float
+    standard_error: float
+    widths: tuple[int, ...]
+    scales: tuple[float, ...]
+    candidates: tuple[Fraction, ...]
+
+    def scale_ratio(self, width: int, base_width: int) -> float:
+        """The scale at one width over the scale at another, by the law.
+
+        Raises:
+            ValueError: the exponent is undetermined.
+
+        Example:
+            >>> samples = {n: Sample((n, 9), 9000, n**-0.5, n**-0.5, None) for n in (16, 32, 64)}
+            >>> fit_initializer(samples).scale_ratio(1024, 256)
+            0.5
+        """
+        if self.exponent is None:
+            raise ValueError(
+                f"the initializer's exponent is undetermined: {self.evidence()}; declare it with a rule"
+            )
+        if self.size is None:
+            return (width / base_width) ** -float(self.exponent)
+        return (self.size.size_at(width) / self.size.size_at(base_width)) ** -float(self.exponent)
+
+    def evidence(self) -> str:
+        """The measurement in words, for errors and notes."""
+        scales, widths = ", ".join(f"{scale:.4g}" for scale in self.scales), ", ".join(map(str, self.widths))
+        powers = ", ".join(f"n^({-exponent})" for exponent in self.candidates) or "no law"
+        verdict = f"{powers} {'fit' if len(self.candidates) > 1 else 'fits'}"
+        slope = f"slope {self.slope:.3f} +- {self.standard_error:.3f}"
+        return f"{self.draw.value}, scales {scales} at widths {widths}, {slope}: {verdict}"
+
+    def __str__(self) -> str:
+        """As the tables print it: `random n^(-1/2)`, `constant 1`, `random (fan in)^(-1/2)`."""
+        if self.draw is Draw.CONSTANT and len(set(self.scales)) == 1:
+            return f"constant {self.scales[0]:.6g}"
+        if self.exponent is None:
+            return f"{self.draw.value}, exponent undetermined"
+        base = "n" if self.size is None else f"({self.base})"
+        power = f"{-self.exponent}" if self.exponent.denominator == 1 else f"({-self.exponent})"
+        return f"{self.draw.value} {base}^{power}"
+
+
+def fit_initializer(samples: Mapping[int, Sample], *, declared: Fraction | None = None) -> InitializerFit:
+    """The law of a tensor's own initializer.
+
+    Args:
+        samples: by width, at two widths or more.
+        declared: the exponent b, where the user gives it instead of the measurement.
+
+    Raises:
+        ValueError: fewer than two widths, or one tensor constant at one width and drawn at another.
+
+    Example:
+        >>> samples = {n: Sample((n, 9), 9 * n, 0.02, 0.02, None) for n in (64, 128, 256)}
+        >>> str(fit_initializer(samples))
+        'random n^0'
+    """
+    if len(samples) < 2:
+        raise ValueError(f"draws at widths {sorted(samples)}; an exponent needs at least two")
+    widths = tuple(sorted(samples))
+    ordered = [samples[width] for width in widths]
+    scales = tuple(sample.scale for sample in ordered)
+    fixed = {sample.entries == 0 for sample in ordered}
+    if len(fixed) > 1:
+        raise ValueError(f"constant at some widths and drawn at others: scales {scales} at widths {widths}")
+    draw = ordered[-1].draw
+    if 0 in scales:
+        always = not any(scales)
+        held = (Fraction(0),) if always else ()
+        exponent = Fraction(0) if always else declared
+        return InitializerFit(draw, exponent, "n", None, nan, inf, widths, scales, held)
+    errors = [_error(sample, draw) for sample in ordered]
+    slope, standard_error = _slope(widths, scales, errors)
+    if declared is not None:
+        return InitializerFit(draw, declared, "n", None, slope, standard_error, widths, scales, ())
+    held, base, size = _law(widths, scales, errors, [sample.shape for sample in ordered])
+    exponent = held[0] if len(held) == 1 else None
+    return InitializerFit(draw, exponent, base, size, slope, standard_error, widths, scales, held)
+
+
+def _error(sample: Sample, draw: Draw) -> float:
+    """Standard error of log scale. A pattern may be a draw of a factory that seeds itself, and counts as one."""
+    count = {Draw.CONSTANT: inf, Draw.PATTERN: prod(sample.shape)}.get(draw, sample.entries)
+    return sqrt(1 / (2 * count) + ROUNDING**2)
+
+
+def _slope(widths: Sequence[int], scales: Sequence[float], errors: Sequence[float]) -> tuple[float, float]:
+    """Weighted least squares of log |scale| on log n."""
+    x, y = [log(width) for width in widths], [log(abs(scale)) for scale in scales]
+    weights = [error**-2 for error in errors]
+    total = sum(weights)
+    mean_x = sum(w * v for w, v in zip(weights, x, strict=True)) / total
+    mean_y = sum(w * v for w, v in zip(weights, y, strict=True)) / total
+    moment = sum(w * (v - mean_x) ** 2 for w, v in zip(weights, x, strict=True))
+    product = sum(w * (v - mean_x) * (u - mean_y) for w, v, u in zip(weights, x, y, strict=True))
+    return product / moment, 1 / sqrt(moment)
+
+
+def _holds(
+    sizes: Sequence[float], exponent: Fraction, scales: Sequence[float], errors: Sequence[float]
+) -> bool:
+    """Whether scale = s size^(-exponent) survives the chi-square test of its residuals (Wilson and Hilferty 1931)."""
+    residuals = [
+        log(abs(scale)) + float(exponent) * log(size) for size, scale in zip(sizes, scales, strict=True)
+    ]
+    weights = [error**-2 for error in errors]
+    mean = sum(w * r for w, r in zip(weights, residuals, strict=True)) / sum(weights)
+    chi_square = sum(w * (r - mean) ** 2 for w, r in zip(weights, residuals, strict=True))
+    degrees = len(scales) - 1
+    spread = 2 / (9 * degrees)
+    return chi_square <= degrees * (1 - spread + REJECTED * sqrt(spread)) ** 3
+
+
+def _law(
+    widths: Sequence[int], scales: Sequence[float], errors: Sequence[float], shapes: Sequence[tuple[int, ...]]
+) -> tuple[tuple[Fraction, ...], str, Growth | None]:
+    """(exponents that hold, base, its law): halves of n, then roots of a fan, then quarters of n."""
+    halves = tuple(exponent for exponent in HALVES if _holds(widths, exponent, scales, errors))
+    if halves:
+        return halves, "n", None
+    for base, size in _fans(widths, shapes):
+        if _holds([size.size_at(width) for width in widths], FAN_EXPONENT, scales, errors):
+            return (FAN_EXPONENT,), base, size
+    return tuple(exponent for exponent in QUARTERS if _holds(widths, exponent, scales, errors)), "n", None
+
+
+def _fans(widths: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> list[tuple[str, Growth]]:
+    """The fans as `torch.nn.init` counts them, [out, in, *kernel], that grow by a known law."""
+    if len(shapes[0]) < 2 or len(widths) < 3:
+        return []
+    kernels = [prod(shape[2:]) for shape in shapes]
+    fan_in = [shape[1] * kernel for shape, kernel in zip(shapes, kernels, strict=True)]
+    fan_out = [shape[0] * kernel for shape, kernel in zip(shapes, kernels, strict=True)]
+    both = [one + other for one, other in zip(fan_in, fan_out, strict=True)]
+    found: list[tuple[str, Growth]] = []
+    for base, sizes in (("fan in", fan_in), ("fan out", fan_out), ("fan in + fan out", both)):
+        try:
+            growth = fit_growth(widths, sizes)
+        except ValueError:
+            continue
+        if growth.grows and growth.kind is not GrowthKind.ROUNDED:
+            found.append((base, growth))
+    return found

@@ -1,0 +1,117 @@
+"""Measure every tensor's own initializer, under as many seeds as it takes, and refuse what follows no law.
+
+Two seeds settle a matrix of thousands of entries. A bias of 64 needs more, so pairs of seeds are added until every
+growing tensor is settled or the allowance is spent.
+
+What may stay undetermined: a tensor of which nothing grows; and a vector that is constant, a fixed pattern, or too
+small to tell. They are left as the model's own initializer makes them. Anything else is an error.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from widthwise.scaling.draws import Pair, draw_pair, pool
+from widthwise.scaling.initializers import Draw, InitializerFit, fit_initializer
+from widthwise.scaling.role_decision import numberless
+from widthwise.theory import Role
+
+if TYPE_CHECKING:
+    from torch import nn
+
+QUARTER = 4
+
+
+def measure_initializers(
+    build: "Callable[[int], nn.Module]",
+    widths: Sequence[int],
+    *,
+    roles: Mapping[str, Role],
+    declared: Mapping[str, Fraction],
+    most_seeds: int,
+) -> Mapping[str, InitializerFit]:
+    """The law of every tensor's own initializer, by the tensor's first name; tensors without entries are left out.
+
+    Args:
+        build: makes the model of a width.
+        widths: at which it is built for real.
+        roles: of every tensor.
+        declared: exponents b that the user gives instead of a measurement.
+        most_seeds: that may be drawn at each width, at least 2.
+
+    Raises:
+        ValueError: fewer than 2 seeds; tensors other than those described; an initializer that follows no law.
+    """
+    if most_seeds < 2:
+        raise ValueError(f"most_seeds is {most_seeds}; telling a draw from a constant needs at least 2")
+    pairs: dict[str, dict[int, list[Pair]]] = {}
+    fits: dict[str, InitializerFit] = {}
+    drawn, wanted = 0, 1
+    while True:
+        for pair in range(drawn, wanted):
+            _draw(build, widths, pair, known=roles, into=pairs)
+        drawn = wanted
+        fits = {name: _fit(name, drawn_pairs, declared.get(name)) for name, drawn_pairs in pairs.items()}
+        unsettled = any(
+            len(fit.candidates) > 1 and roles[name] is not Role.FIXED for name, fit in fits.items()
+        )
+        if not unsettled or drawn == most_seeds // 2:
+            break
+        wanted = min(2 * drawn, most_seeds // 2)
+    refused = {
+        name: fit for name, fit in fits.items() if fit.exponent is None and not _may_stay(fit, roles[name])
+    }
+    if refused:
+        raise ValueError(_refusal(refused, roles, 2 * drawn))
+    return fits
+
+
+def _draw(
+    build: "Callable[[int], nn.Module]",
+    widths: Sequence[int],
+    pair: int,
+    *,
+    known: Mapping[str, Role],
+    into: dict[str, dict[int, list[Pair]]],
+) -> None:
+    for width in widths:
+        found = draw_pair(build, width, pair)
+        strange = sorted(set(found) - set(known))
+        if strange:
+            raise ValueError(
+                f"build({width}) made tensors that the described widths do not have: {', '.join(strange)}"
+            )
+        for name, sums in found.items():
+            into.setdefault(name, {}).setdefault(width, []).append(sums)
+
+
+def _fit(name: str, pairs: Mapping[int, list[Pair]], declared: Fraction | None) -> InitializerFit:
+    try:
+        return fit_initializer({width: pool(drawn) for width, drawn in pairs.items()}, declared=declared)
+    except ValueError as error:
+        raise ValueError(f"tensor {name!r}: {error}") from error
+
+
+def _may_stay(fit: InitializerFit, role: Role) -> bool:
+    if role is Role.FIXED:
+        return True
+    drawn = fit.draw in (Draw.RANDOM, Draw.SHIFTED)
+    return role is Role.VECTOR and (not drawn or len(fit.candidates) > 1)
+
+
+def _refusal(fits: Mapping[str, InitializerFit], roles: Mapping[str, Role], seeds: int) -> str:
+    first_of: dict[str, str] = {}
+    for name in fits:
+        first_of.setdefault(numberless(name), name)
+    lines = [
+        f"{len(fits)} tensors have an initializer whose power of the width is not settled by {seeds} seeds. Draw at "
+        "larger or other widths (initializer_widths), under more seeds (most_seeds), or declare the exponent b of "
+        "n^(-b) in rules=(...):"
+    ]
+    for pattern, name in first_of.items():
+        fit = fits[name]
+        nearest = Fraction(round(-fit.slope * QUARTER), QUARTER) if fit.slope == fit.slope else Fraction(0)
+        lines.append(f"  {name} ({roles[name].value}): {fit.evidence()}")
+        exponent = f"Fraction({nearest.numerator}, {nearest.denominator})"
+        lines.append(f"    Rule({pattern!r}, initializer_exponent={exponent}),  # the nearest quarter")
+    return "\n".join(lines)

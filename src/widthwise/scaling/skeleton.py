@@ -1,0 +1,117 @@
+"""A factory's model at one width, as far as roles need it: names, shapes, owners and ties, without any numbers.
+
+The model is built on the meta device, where tensors have shapes and no storage, so a width of any size costs nothing.
+A factory that cannot be built there (it reads a tensor's value, say) is built for real on the CPU instead, and the
+description says so.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Names = tuple[str, ...]
+
+META = "meta"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One name of one parameter.
+
+    Args:
+        shape: in elements.
+        owner: the module that holds it.
+        local_name: its name in that module.
+        trainable: False if it is frozen.
+    """
+
+    shape: tuple[int, ...]
+    owner: object
+    local_name: str
+    trainable: bool
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """One model at one width.
+
+    Args:
+        parameters: by every dotted name, tied ones under each.
+        ties: the names of each tensor, in the model's order, the first first.
+        built: `meta`, or why a real build was needed.
+    """
+
+    width: int
+    parameters: Mapping[str, Parameter]
+    ties: tuple[Names, ...]
+    built: str
+
+
+def read_skeleton(build: "Callable[[int], nn.Module]", width: int) -> Skeleton:
+    """The model's skeleton at one width.
+
+    Args:
+        build: makes the model of a width.
+        width: n.
+
+    Raises:
+        ValueError: the factory returns no module, a module without parameters, or one with a tensor that is created
+            lazily. What the factory itself raises in a real build passes through.
+
+    Example:
+        >>> from torch import nn
+        >>> skeleton = read_skeleton(lambda n: nn.Linear(4, n), 8)
+        >>> skeleton.parameters["weight"].shape, skeleton.built
+        ((8, 4), 'meta')
+    """
+    import torch
+
+    try:
+        with torch.device("meta"):
+            model = build(width)
+        built = META
+    except (
+        Exception
+    ) as failure:  # a factory may raise anything there; a fault of its own is raised again below
+        with torch.device("cpu"):
+            model = build(width)
+        built = f"cpu, since the meta device raised {type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
+    check_model(model, width)
+    parameters: dict[str, Parameter] = {}
+    names_of: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owner, _, local_name = name.rpartition(".")
+        names_of.setdefault(id(parameter), []).append(name)
+        parameters[name] = Parameter(
+            shape=tuple(parameter.shape),
+            owner=model.get_submodule(owner),
+            local_name=local_name,
+            trainable=parameter.requires_grad,
+        )
+    return Skeleton(width, parameters, tuple(map(tuple, names_of.values())), built)
+
+
+def check_model(model: object, width: int) -> None:
+    """That a factory made a module with parameters, all of which have shapes.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    from torch import nn
+    from torch.nn.parameter import is_lazy
+
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"build({width}) returned {type(model).__name__}; it must return a torch.nn.Module")
+    lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
+    if lazy:
+        raise ValueError(
+            f"build({width}) left {', '.join(lazy)} without a shape until the first batch; run a batch in the factory, "
+            "or use the module that is not lazy"
+        )
+    if next(model.parameters(), None) is None:
+        raise ValueError(
+            f"build({width}) made a {type(model).__name__} without parameters; there is nothing to scale"
+        )
