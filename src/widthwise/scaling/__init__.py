@@ -8,6 +8,7 @@ what it cannot see. torch is loaded when `describe` is called, and not before.
 from widthwise.scaling.axis import Axis, role_of
 from widthwise.scaling.describe import describe
 from widthwise.scaling.description import Alias, ModelDescription, TensorDescription
+from widthwise.scaling.description_json import description_from_json, description_to_json
 from widthwise.scaling.growth import Growth, GrowthKind, fit_growth
 from widthwise.scaling.initializers import Draw, InitializerFit, fit_initializer
 from widthwise.scaling.numbers import TensorNumbers, resolve
@@ -35,6 +36,8 @@ __all__ = [
     "TensorRole",
     "assign_roles",
     "describe",
+    "description_from_json",
+    "description_to_json",
     "fit_growth",
     "fit_initializer",
     "make_reference_plan",

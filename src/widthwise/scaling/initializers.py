@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from math import inf, log, nan, prod, sqrt
+from math import inf, log, prod, sqrt
 
 from widthwise.scaling.growth import Growth, GrowthKind, fit_growth
 
@@ -91,8 +91,8 @@ class InitializerFit:
         exponent: b; None if undetermined.
         base: what `size` is, in words: `n`, `fan in`, `fan out` or `fan in + fan out`.
         size: its law; None for n itself.
-        slope: of log scale over log n, fitted; NaN where a scale is 0.
-        standard_error: of the slope, from the number of entries.
+        slope: of log scale over log n, fitted; None where a scale is 0.
+        standard_error: of the slope, from the number of entries; None with it.
         widths: at which it was drawn.
         scales: spread at each (random, shifted), value (constant) or root mean square (pattern).
         candidates: the exponents that hold: one if it is determined, none if no law holds or it was declared.
@@ -102,8 +102,8 @@ class InitializerFit:
     exponent: Fraction | None
     base: str
     size: Growth | None
-    slope: float
-    standard_error: float
+    slope: float | None
+    standard_error: float | None
     widths: tuple[int, ...]
     scales: tuple[float, ...]
     candidates: tuple[Fraction, ...]
@@ -132,8 +132,8 @@ class InitializerFit:
         scales, widths = ", ".join(f"{scale:.4g}" for scale in self.scales), ", ".join(map(str, self.widths))
         powers = ", ".join(f"n^({-exponent})" for exponent in self.candidates) or "no law"
         verdict = f"{powers} {'fit' if len(self.candidates) > 1 else 'fits'}"
-        slope = f"slope {self.slope:.3f} +- {self.standard_error:.3f}"
-        return f"{self.draw.value}, scales {scales} at widths {widths}, {slope}: {verdict}"
+        fitted = f", slope {self.slope:.3f} +- {self.standard_error:.3f}" if self.slope is not None else ""
+        return f"{self.draw.value}, scales {scales} at widths {widths}{fitted}: {verdict}"
 
     def __str__(self) -> str:
         """As the tables print it: `random n^(-1/2)`, `constant 1`, `random (fan in)^(-1/2)`."""
@@ -174,7 +174,7 @@ def fit_initializer(samples: Mapping[int, Sample], *, declared: Fraction | None 
         always = not any(scales)
         held = (Fraction(0),) if always else ()
         exponent = Fraction(0) if always else declared
-        return InitializerFit(draw, exponent, "n", None, nan, inf, widths, scales, held)
+        return InitializerFit(draw, exponent, "n", None, None, None, widths, scales, held)
     errors = [_error(sample, draw) for sample in ordered]
     slope, standard_error = _slope(widths, scales, errors)
     if declared is not None:

@@ -110,7 +110,7 @@ def _refusal(fits: Mapping[str, InitializerFit], roles: Mapping[str, Role], seed
     ]
     for pattern, name in first_of.items():
         fit = fits[name]
-        nearest = Fraction(round(-fit.slope * QUARTER), QUARTER) if fit.slope == fit.slope else Fraction(0)
+        nearest = Fraction(round(-fit.slope * QUARTER), QUARTER) if fit.slope is not None else Fraction(0)
         lines.append(f"  {name} ({roles[name].value}): {fit.evidence()}")
         exponent = f"Fraction({nearest.numerator}, {nearest.denominator})"
         lines.append(f"    Rule({pattern!r}, initializer_exponent={exponent}),  # the nearest quarter")
