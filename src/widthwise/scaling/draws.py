@@ -1,19 +1,16 @@
 """Real draws of a factory's initializers at small widths, reduced to one `Sample` a tensor and width.
 
-Models are built in pairs of seeds, two at a time in memory, and torch's and Python's random state is as before
-afterwards. A factory that draws from elsewhere (NumPy's global generator) is measured as well, but not repeatably, and
-advances that generator.
+Models are built in pairs of seeds, two at a time in memory; what is kept of them is a few sums a tensor.
 """
 
-import random
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod, sqrt
 from typing import TYPE_CHECKING
 
 from widthwise.scaling.initializers import Sample
+from widthwise.scaling.seeding import seeded
 from widthwise.scaling.skeleton import check_model
 
 if TYPE_CHECKING:
@@ -55,7 +52,7 @@ def draw_pair(build: "Build", width: int, pair: int) -> Mapping[str, Pair]:
 
     models: list[nn.Module] = []
     for seed in (2 * pair, 2 * pair + 1):
-        with _seeded(seed), torch.device("cpu"):
+        with seeded(seed), torch.device("cpu"):
             model = build(width)
         check_model(model, width)
         models.append(model)
@@ -103,22 +100,6 @@ def _reduce(x: "Tensor", y: "Tensor") -> Pair:
         squares=float((x**2 + y**2).sum()) / 2,
         value=first if constant else None,
     )
-
-
-@contextmanager
-def _seeded(seed: int) -> Generator[None]:
-    """A block under a seed of its own; the random state of torch, its devices and `random` is restored after it."""
-    import torch
-
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    state = random.getstate()
-    try:
-        with torch.random.fork_rng(devices=devices):  # pyright: ignore[reportUnknownMemberType]
-            torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
-            random.seed(seed)
-            yield
-    finally:
-        random.setstate(state)
 
 
 def _check_memory(tensors: "Mapping[str, Tensor]") -> None:

@@ -45,6 +45,11 @@ class Draw(StrEnum):
     RANDOM = "random"
     SHIFTED = "shifted"
 
+    @property
+    def random(self) -> bool:
+        """Whether seeds change it, so that more of them measure it better."""
+        return self in (Draw.RANDOM, Draw.SHIFTED)
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from widthwise.scaling.draws import Pair, draw_pair, pool
-from widthwise.scaling.initializers import Draw, InitializerFit, fit_initializer
+from widthwise.scaling.initializers import InitializerFit, fit_initializer
 from widthwise.scaling.role_decision import numberless
 from widthwise.theory import Role
 
@@ -52,9 +52,7 @@ def measure_initializers(
             _draw(build, widths, pair, known=roles, into=pairs)
         drawn = wanted
         fits = {name: _fit(name, drawn_pairs, declared.get(name)) for name, drawn_pairs in pairs.items()}
-        unsettled = any(
-            len(fit.candidates) > 1 and roles[name] is not Role.FIXED for name, fit in fits.items()
-        )
+        unsettled = any(_needs_seeds(fit, roles[name]) for name, fit in fits.items())
         if not unsettled or drawn == most_seeds // 2:
             break
         wanted = min(2 * drawn, most_seeds // 2)
@@ -92,11 +90,14 @@ def _fit(name: str, pairs: Mapping[int, list[Pair]], declared: Fraction | None) 
         raise ValueError(f"tensor {name!r}: {error}") from error
 
 
+def _needs_seeds(fit: InitializerFit, role: Role) -> bool:
+    return role is not Role.FIXED and fit.draw.random and len(fit.candidates) > 1
+
+
 def _may_stay(fit: InitializerFit, role: Role) -> bool:
     if role is Role.FIXED:
         return True
-    drawn = fit.draw in (Draw.RANDOM, Draw.SHIFTED)
-    return role is Role.VECTOR and (not drawn or len(fit.candidates) > 1)
+    return role is Role.VECTOR and (not fit.draw.random or len(fit.candidates) > 1)
 
 
 def _refusal(fits: Mapping[str, InitializerFit], roles: Mapping[str, Role], seeds: int) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from widthwise.scaling.seeding import seeded
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -70,13 +72,13 @@ def read_skeleton(build: "Callable[[int], nn.Module]", width: int) -> Skeleton:
     import torch
 
     try:
-        with torch.device("meta"):
+        with seeded(0), torch.device(META):
             model = build(width)
         built = META
     except (
         Exception
     ) as failure:  # a factory may raise anything there; a fault of its own is raised again below
-        with torch.device("cpu"):
+        with seeded(0), torch.device("cpu"):
             model = build(width)
         built = f"cpu, since the meta device raised {type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
     check_model(model, width)

@@ -1,0 +1,325 @@
+"""A tensor's own initializer: its law from draws, what counts as drawn, and what is refused."""
+
+import math
+import random
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from widthwise.scaling import Draw, InitializerFit, Rule, describe, fit_initializer
+from widthwise.scaling.initializers import Sample
+from widthwise.theory import Role
+
+HALF, QUARTER, ZERO = Fraction(1, 2), Fraction(1, 4), Fraction(0)
+WIDTHS = (32, 64, 128)
+
+
+class Bare(nn.Module):
+    """One bare parameter."""
+
+    def __init__(self, value: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(value)
+
+
+def fitted(value: Callable[[int], torch.Tensor], **options: object) -> InitializerFit:
+    """The initializer of a bare parameter that a factory fills with a value."""
+    (tensor,) = describe(lambda n: Bare(value(n)), widths=WIDTHS, **options).tensors.values()
+    assert tensor.initializer is not None
+    return tensor.initializer
+
+
+def drawn(init: Callable[[torch.Tensor], object], shape: Callable[[int], tuple[int, ...]]) -> InitializerFit:
+    """The initializer of a matrix that `torch.nn.init` fills."""
+
+    def value(n: int) -> torch.Tensor:
+        tensor = torch.empty(shape(n))
+        init(tensor)
+        return tensor
+
+    return fitted(value)
+
+
+def square(n: int) -> tuple[int, int]:
+    return (n, n)
+
+
+# The published formulas: https://docs.pytorch.org/docs/stable/nn.init.html. He's variance is 2 / fan, Xavier's
+# 2 / (fan_in + fan_out), an orthogonal matrix of r rows and c columns has entries of variance 1 / max(r, c).
+INITS = {
+    "normal": (lambda t: nn.init.normal_(t, std=0.02), square, ZERO, lambda n: 0.02),
+    "truncated normal": (lambda t: nn.init.trunc_normal_(t, std=0.02), square, ZERO, lambda n: 0.02),
+    "uniform": (lambda t: nn.init.uniform_(t, -0.3, 0.3), square, ZERO, lambda n: 0.3 / math.sqrt(3)),
+    "He, fan in": (nn.init.kaiming_normal_, lambda n: (2 * n, n), HALF, lambda n: math.sqrt(2 / n)),
+    "He, fan out": (
+        lambda t: nn.init.kaiming_uniform_(t, mode="fan_out"),
+        lambda n: (n, 3 * n, 3, 3),
+        HALF,
+        lambda n: math.sqrt(2 / (9 * n)),
+    ),
+    "Xavier": (nn.init.xavier_normal_, lambda n: (3 * n, n), HALF, lambda n: math.sqrt(2 / (4 * n))),
+    "orthogonal": (nn.init.orthogonal_, lambda n: (3 * n, n), HALF, lambda n: 1 / math.sqrt(3 * n)),
+    "readout of muP": (lambda t: nn.init.normal_(t, std=1 / len(t)), square, Fraction(1), lambda n: 1 / n),
+    "growing": (lambda t: nn.init.normal_(t, std=len(t) ** 0.5), square, -HALF, lambda n: n**0.5),
+    "one factor of a pair": (
+        lambda t: nn.init.normal_(t, std=len(t) ** -0.25),
+        square,
+        QUARTER,
+        lambda n: n**-0.25,
+    ),
+}
+
+
+@pytest.mark.parametrize(("init", "shape", "exponent", "formula"), INITS.values(), ids=INITS)
+def test_known_initializers(
+    init: Callable[[torch.Tensor], object],
+    shape: Callable[[int], tuple[int, ...]],
+    exponent: Fraction,
+    formula: Callable[[int], float],
+) -> None:
+    fit = drawn(init, shape)
+    assert (fit.draw, fit.exponent, fit.base) == (Draw.RANDOM, exponent, "n")
+    for width, scale in zip(fit.widths, fit.scales, strict=True):
+        # One pair of draws: relative error 1 / sqrt(2 entries), five of them; a truncated normal at two standard
+        # deviations (torch's default, in absolute units of 0.02, is a hundred) keeps its own.
+        assert scale == pytest.approx(formula(width), rel=5 / math.sqrt(2 * math.prod(shape(width))))
+    assert fit.scale_ratio(4096, 256) == pytest.approx(16.0 ** -float(exponent), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "base", "ratio"),
+    [
+        # Uniform within 1 / sqrt(fan_in), fan_in = n + 60: from 64 to 4096 the scale falls by sqrt(124 / 4156).
+        (lambda n: nn.Linear(n + 60, n, bias=False), "fan in", math.sqrt(124 / 4156)),
+        (lambda n: nn.Conv2d(n + 12, n, 3, bias=False), "fan in", math.sqrt(76 / 4108)),
+    ],
+    ids=["linear", "convolution"],
+)
+def test_an_affine_fan(make: Callable[[int], nn.Module], base: str, ratio: float) -> None:
+    (tensor,) = describe(make, widths=WIDTHS).tensors.values()
+    assert tensor.initializer is not None
+    assert (tensor.initializer.exponent, tensor.initializer.base) == (HALF, base)
+    assert tensor.initializer.scale_ratio(4096, 64) == pytest.approx(ratio, rel=1e-12)
+
+
+def test_a_vocabulary_in_xaviers_fan() -> None:
+    """A readout of 1000 words: variance 2 / (n + 1000), flat at small widths and falling later."""
+
+    def build(n: int) -> nn.Module:
+        layer = nn.Linear(n, 1000, bias=False)
+        nn.init.xavier_uniform_(layer.weight)
+        return layer
+
+    (tensor,) = describe(build, widths=(128, 256, 512)).tensors.values()
+    assert tensor.role is Role.READOUT
+    assert str(tensor.initializer) == "random (fan in + fan out)^(-1/2)"
+    assert tensor.initializer is not None
+    assert tensor.initializer.scale_ratio(8000, 512) == pytest.approx(math.sqrt(1512 / 9000), rel=1e-12)
+
+
+CONSTANTS = {
+    "zeros": (lambda n: torch.zeros(n, n), Draw.CONSTANT, ZERO, "constant 0"),
+    "ones": (lambda n: torch.ones(n), Draw.CONSTANT, ZERO, "constant 1"),
+    "layer scale": (lambda n: torch.full((n,), 1e-5), Draw.CONSTANT, ZERO, "constant 1e-05"),
+    "negative": (lambda n: torch.full((n,), -2.0), Draw.CONSTANT, ZERO, "constant -2"),
+    "falling": (lambda n: torch.full((n,), n**-0.5), Draw.CONSTANT, HALF, "constant n^(-1/2)"),
+    "identity": (torch.eye, Draw.PATTERN, HALF, "pattern n^(-1/2)"),
+    "ramp of the state": (
+        lambda n: torch.arange(1, 5).log().expand(n, 4).clone(),
+        Draw.PATTERN,
+        ZERO,
+        "pattern n^0",
+    ),
+    "noisy gains": (lambda n: 1 + 0.02 * torch.randn(n), Draw.SHIFTED, ZERO, "shifted n^0"),
+    "gains with falling noise": (
+        lambda n: 1 + torch.randn(n, n) / n,
+        Draw.SHIFTED,
+        Fraction(1),
+        "shifted n^-1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("value", "draw", "exponent", "text"), CONSTANTS.values(), ids=CONSTANTS)
+def test_what_is_not_centred_noise(
+    value: Callable[[int], torch.Tensor], draw: Draw, exponent: Fraction, text: str
+) -> None:
+    rules = (Rule("weight", role=Role.VECTOR),) if text == "pattern n^0" else ()
+    fit = fitted(value, rules=rules)
+    assert (fit.draw, fit.exponent, str(fit)) == (draw, exponent, text)
+
+
+def test_a_vector_whose_pattern_follows_no_power_stays_as_it_is() -> None:
+    """log(1..heads), as in later state-space models, grows as log n. A matrix that did would be refused."""
+    fit = fitted(lambda n: torch.arange(1, 64 * n + 1).log())
+    assert (fit.draw, fit.exponent, fit.candidates) == (Draw.PATTERN, None, ())
+    with pytest.raises(
+        ValueError, match=r"exponent is undetermined: pattern, scales .*: no law fits; declare it"
+    ):
+        fit.scale_ratio(256, 128)
+    with pytest.raises(
+        ValueError, match=r"weight \(hidden\): pattern, scales .* slope 0\.\d+ \+- .*: no law fits"
+    ):
+        fitted(lambda n: torch.arange(1, n * n + 1).log().reshape(n, n))
+
+
+def test_a_zero_row_for_padding_changes_nothing() -> None:
+    def build(n: int) -> nn.Module:
+        return nn.Embedding(5, n, padding_idx=0)
+
+    (tensor,) = describe(build, widths=WIDTHS).tensors.values()
+    fit = tensor.initializer
+    assert fit is not None
+    assert (fit.draw, fit.exponent) == (Draw.RANDOM, ZERO)
+    # 4 rows of n drawn from N(0, 1); with the zero row counted the scale would be 0.894.
+    assert fit.scales[-1] == pytest.approx(1, abs=5 / math.sqrt(2 * 4 * 128))
+
+
+def test_a_factory_that_seeds_itself_is_measured_all_the_same() -> None:
+    def build(n: int) -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Linear(n, n, bias=False)
+
+    (tensor,) = describe(build, widths=WIDTHS).tensors.values()
+    assert str(tensor.initializer) == "pattern n^(-1/2)"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_precisions(dtype: torch.dtype) -> None:
+    (tensor,) = describe(
+        lambda n: nn.Linear(n, 4 * n, bias=False, dtype=dtype), widths=WIDTHS
+    ).tensors.values()
+    assert str(tensor.initializer) == "random n^(-1/2)"
+
+
+def test_a_small_tensor_takes_more_seeds_and_a_large_one_two() -> None:
+    calls: list[int] = []
+
+    def build(n: int, *, bias: bool) -> nn.Module:
+        calls.append(n)
+        return nn.Linear(n, n, bias=bias)
+
+    describe(lambda n: build(n, bias=False), widths=WIDTHS)
+    large = calls.count(32)
+    calls.clear()
+    tensors = describe(lambda n: build(n, bias=True), widths=(16, 32, 64)).tensors
+    assert large == 1 + 2  # the skeleton and a pair
+    assert calls.count(16) > 1 + 2
+    assert str(tensors["bias"].initializer) == "random n^(-1/2)"
+
+
+def test_entries_of_which_nothing_grows_may_stay_undetermined() -> None:
+    tensors = describe(lambda n: nn.Linear(n, 1), widths=WIDTHS, most_seeds=4).tensors
+    fit = tensors["bias"].initializer
+    assert fit is not None
+    assert fit.exponent is None
+    assert len(fit.candidates) > 1
+    assert str(tensors["weight"].initializer) == "random n^(-1/2)"
+
+
+def sample(width: int, exponent: float, entries: int, deviate: float) -> Sample:
+    """A sample whose log spread is off by that many standard errors."""
+    spread = width**-exponent * math.exp(deviate / math.sqrt(2 * entries))
+    return Sample((width, 3), entries, spread, spread, None)
+
+
+@pytest.mark.parametrize("exponent", [0, 0.5, 1])
+@pytest.mark.parametrize("entries", [300, 3_000, 3_000_000])
+def test_true_laws_are_named(exponent: float, entries: int) -> None:
+    """2000 draws of a true law: it is always among the candidates, and alone from 300 entries a width on.
+
+    One in 200,000 is lost by design, so none is expected here. Spreads are drawn from their own distribution,
+    chi-square, and not from its normal limit.
+    """
+    generator = np.random.default_rng(20240501)
+    chi = np.sqrt(generator.chisquare(entries, size=(2000, 3)) / entries)
+    for row in chi:
+        samples = {
+            width: Sample((width, 3), entries, spread, spread, None)
+            for width, spread in zip(WIDTHS, WIDTHS ** -np.float64(exponent) * row, strict=True)
+        }
+        assert fit_initializer(samples).candidates == (Fraction(exponent),)
+
+
+@pytest.mark.parametrize("exponent", [0.1, 0.4, 0.6, 0.9])
+def test_false_laws_are_not(exponent: float) -> None:
+    samples = {width: sample(width, exponent, 100_000, 0) for width in WIDTHS}
+    fit = fit_initializer(samples)
+    assert fit.exponent is None
+    assert fit.slope == pytest.approx(-exponent, rel=1e-9)
+    assert fit.evidence().endswith("no law fits")
+
+
+def test_curvature_is_refused_though_its_slope_is_on_the_lattice() -> None:
+    deviates = {
+        32: 12.0,
+        64: -24.0,
+        128: 12.0,
+    }  # sigma at the ends, twice that in the middle: slope unchanged
+    fit = fit_initializer({width: sample(width, 0.5, 100_000, deviates[width]) for width in WIDTHS})
+    assert fit.slope == pytest.approx(-0.5, abs=1e-9)
+    assert fit.exponent is None
+
+
+def test_the_slope_and_its_error_by_hand() -> None:
+    """Equal weights, log2 n = 5, 6, 7: slope (y3 - y1) / (2 log 2), error sigma / (sqrt(2) log 2)."""
+    fit = fit_initializer({width: sample(width, 0.5, 5000, 1.0 if width == 128 else 0.0) for width in WIDTHS})
+    sigma = math.sqrt(1 / 10_000 + 2.0**-18)
+    assert fit.slope == pytest.approx(-0.5 + 0.01 / (2 * math.log(2)), rel=1e-9)
+    assert fit.standard_error == pytest.approx(sigma / (math.sqrt(2) * math.log(2)), rel=1e-9)
+
+
+def test_an_error_shows_the_fit_and_the_line_to_add() -> None:
+    def value(n: int) -> torch.Tensor:
+        return torch.randn(n, n) * n**-0.4
+
+    with pytest.raises(ValueError, match="not settled by") as refused:
+        fitted(value)
+    text = str(refused.value)
+    assert "weight (hidden): random, scales 0.2" in text
+    assert "at widths 32, 64, 128, slope -0.4" in text
+    line = "Rule('weight', initializer_exponent=Fraction(1, 2)),  # the nearest quarter"
+    assert line in text
+    fit = fitted(value, rules=(Rule("weight", initializer_exponent=Fraction(2, 5)),))
+    assert fit.exponent == Fraction(2, 5)
+    assert fit.slope == pytest.approx(-0.4, abs=5 * (fit.standard_error or 0))
+
+
+def test_a_layer_that_is_drawn_at_some_widths_only() -> None:
+    with pytest.raises(ValueError, match="tensor 'weight': constant at some widths and drawn at others"):
+        fitted(lambda n: torch.randn(n, n) if n > 64 else torch.ones(n, n))
+
+
+def test_two_widths_and_two_seeds_are_the_least() -> None:
+    with pytest.raises(ValueError, match=r"draws at widths \[64\]; an exponent needs at least two"):
+        fit_initializer({64: sample(64, 0, 10, 0)})
+    with pytest.raises(ValueError, match="most_seeds is 1"):
+        fitted(lambda n: torch.ones(n), most_seeds=1)
+    assert fitted(lambda n: torch.randn(n, n), initializer_widths=(16, 256)).exponent == 0
+
+
+def test_the_callers_random_state_is_untouched() -> None:
+    torch.manual_seed(3)
+    random.seed(3)
+    before = (torch.random.get_rng_state(), random.getstate())
+
+    def build(n: int) -> nn.Module:
+        random.random()
+        return nn.Linear(n, n)
+
+    one = describe(build, widths=WIDTHS)
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    torch.manual_seed(4)
+    assert describe(build, widths=WIDTHS) == one
+
+
+def test_gradients_and_training_state_are_left_alone() -> None:
+    with torch.no_grad():
+        describe(lambda n: nn.Linear(n, n), widths=WIDTHS)
+        assert not torch.is_grad_enabled()
+    assert torch.get_default_dtype() is torch.float32
