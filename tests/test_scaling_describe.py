@@ -415,8 +415,8 @@ BAD = {
         r"tensor 'x' has shape \(16,\) at width 16 and \(64, 64\) at width 64",
     ),
     "no law": (
-        lambda n: nn.Linear(n, n + n % 5),
-        r"tensor 'weight', dimension 0: sizes 17, 34, 68 at widths",
+        lambda n: nn.Linear(n, n + n % 7),
+        "tensor 'weight', dimension 0: sizes 18, 36, 65 at widths",
     ),
     "shrinks": (
         lambda n: nn.Linear(n, 1024 // n),
