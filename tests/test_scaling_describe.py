@@ -285,6 +285,13 @@ def test_a_factory_that_cannot_be_built_without_numbers() -> None:
     description = describe(build, widths=WIDTHS)
     assert description.built.startswith("cpu, since the meta device raised RuntimeError: ")
     assert roles(description) == {"weight": HIDDEN}
+    # It is built for real at no width but those that the caller allows for it.
+    large = describe(build, widths=(2**10, 2**15, 2**20), initializer_widths=WIDTHS)
+    assert large == description
+    with pytest.raises(
+        ValueError, match=r"widths of real builds \(cpu, since the meta .*\) are \(16, 64\); give 3"
+    ):
+        describe(build, widths=(2**10, 2**15, 2**20), initializer_widths=(16, 64))
 
 
 AMBIGUOUS = """\
@@ -422,6 +429,14 @@ BAD = {
         lambda n: nn.Linear(n, 1024 // n),
         "tensor 'weight', dimension 0: sizes 64, 32, 16 at widths",
     ),
+    "never initialized": (
+        lambda n: Held(x=(n, n)).apply(lambda held: held.x.data.fill_(math.nan)),
+        r"build\(8\) left entries that are not finite in x, as memory",
+    ),
+    "other tensors at other widths": (
+        lambda n: Held(x=(n,), **({"y": (n,)} if n < 16 else {})),
+        r"build\(8\) made tensors that the described widths do not have: y",
+    ),
     "shared memory": (
         Shared,
         "parameters 'one.weight' and 'other.weight' share memory but are two parameters",
@@ -432,7 +447,7 @@ BAD = {
 @pytest.mark.parametrize(("build", "message"), BAD.values(), ids=BAD)
 def test_bad_factories(build: Callable[[int], nn.Module], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        describe(build, widths=WIDTHS)
+        describe(build, widths=WIDTHS, initializer_widths=(8, 32))
 
 
 def test_ties_that_change_with_the_width() -> None:
@@ -452,6 +467,14 @@ def test_what_a_factory_raises_passes_through() -> None:
 
     with pytest.raises(LookupError, match="no preset of width 16"):
         describe(build, widths=WIDTHS)
+
+
+def test_what_a_factory_raises_at_one_width_is_no_reason_for_real_builds() -> None:
+    def build(width: int) -> nn.Module:
+        return nn.MultiheadAttention(width, 16)
+
+    with pytest.raises(AssertionError, match="embed_dim must be divisible by num_heads"):
+        describe(build, widths=(16, 32, 40))
 
 
 @pytest.mark.parametrize("widths", [(16, 32), (16, 32, 32), (0, 16, 32), (16, 16, 32, 64)])

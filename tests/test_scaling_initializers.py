@@ -53,6 +53,8 @@ def square(n: int) -> tuple[int, int]:
 INITS = {
     "normal": (lambda t: nn.init.normal_(t, std=0.02), square, ZERO, lambda n: 0.02),
     "truncated normal": (lambda t: nn.init.trunc_normal_(t, std=0.02), square, ZERO, lambda n: 0.02),
+    # Three quarters are zero; of entries that differ, each draw is nonzero in 4 of 7, so the spread is sqrt(4/7) of it.
+    "sparse": (lambda t: nn.init.sparse_(t, 0.75, std=0.1), square, ZERO, lambda n: 0.1 * math.sqrt(4 / 7)),
     "uniform": (lambda t: nn.init.uniform_(t, -0.3, 0.3), square, ZERO, lambda n: 0.3 / math.sqrt(3)),
     "He, fan in": (nn.init.kaiming_normal_, lambda n: (2 * n, n), HALF, lambda n: math.sqrt(2 / n)),
     "He, fan out": (
@@ -186,6 +188,13 @@ def test_a_factory_that_seeds_itself_is_measured_all_the_same() -> None:
 
     (tensor,) = describe(build, widths=WIDTHS).tensors.values()
     assert str(tensor.initializer) == "pattern n^(-1/2)"
+
+
+def test_complex_entries_count_both_parts() -> None:
+    fit = fitted(lambda n: torch.randn(n, n, dtype=torch.complex64) / n**0.5)
+    assert str(fit) == "random n^(-1/2)"
+    # A standard complex normal has variance 1/2 in each part.
+    assert fit.scales[0] == pytest.approx(math.sqrt(1 / 2 / 32), rel=5 / math.sqrt(4 * 32**2))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

@@ -18,7 +18,7 @@ from widthwise.scaling.module_rules import ancestry, module_axes
 from widthwise.scaling.own_initializers import measure_initializers
 from widthwise.scaling.role_decision import Ambiguous, Decision, ambiguity_message, decide
 from widthwise.scaling.rules import Rule, match_rules
-from widthwise.scaling.skeleton import Names, Skeleton, read_skeleton
+from widthwise.scaling.skeleton import Names, Skeleton, read_skeletons
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +45,8 @@ def describe(
         rules: what shapes and module types cannot say, one rule a tensor at most.
         initializer_widths: two or more at which the model is built for real, on the CPU, to measure its initializers:
             small ones, a factor of 4 or more apart. Left out, the three smallest of `widths`; give smaller ones if
-            these do not fit in memory twice.
+            these do not fit in memory twice. A factory that cannot be built on the meta device is described at these
+            alone, of which there must then be three.
         most_seeds: that may be drawn at each of these.
 
     Raises:
@@ -66,7 +67,10 @@ def describe(
     """
     ordered = _ascending(widths, least=3, what="widths")
     drawn_at = _ascending(initializer_widths or ordered[:3], least=2, what="initializer_widths")
-    skeletons = [read_skeleton(build, width) for width in ordered]
+    skeletons, built = read_skeletons(build, ordered, real_widths=drawn_at)
+    ordered = _ascending(
+        [skeleton.width for skeleton in skeletons], least=3, what=f"widths of real builds ({built})"
+    )
     _check_same(skeletons)
     growth = {name: _laws(name, skeletons) for name in skeletons[0].parameters}
     if not any(law.grows for laws in growth.values() for law in laws):
@@ -87,7 +91,7 @@ def describe(
         first: _tensor(names, skeletons, growth, decisions, matched, fits.get(first))
         for first, names in ties.items()
     }
-    return ModelDescription(ordered, drawn_at, skeletons[0].built, tensors)
+    return ModelDescription(ordered, drawn_at, built, tensors)
 
 
 def _ascending(widths: Sequence[int], *, least: int, what: str) -> tuple[int, ...]:

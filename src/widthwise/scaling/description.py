@@ -77,7 +77,7 @@ class ModelDescription:
     Args:
         widths: at which shapes were read.
         initializer_widths: at which initializers were drawn.
-        built: how the shapes were read: `meta`, or why a real build was needed.
+        built: how the shapes were read: `meta`, or why real builds were needed.
         tensors: by name, in the model's order; tied tensors once.
     """
 

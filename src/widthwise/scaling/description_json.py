@@ -43,20 +43,22 @@ def description_from_json(values: Json) -> ModelDescription:
     """The description that `description_to_json` wrote.
 
     Raises:
-        ValueError: another format, or a value that no field can hold.
-        KeyError: a field that is missing.
+        ValueError: another format, a field that is missing, or a value that no field can hold.
     """
-    if values["format"] != FORMAT:
+    if values.get("format") != FORMAT:
         raise ValueError(
-            f"a description of format {values['format']!r}; this version reads {FORMAT}: describe again"
+            f"a description of format {values.get('format')!r}; this version reads {FORMAT}: describe the model again"
         )
-    tensors = [_tensor_from_json(tensor) for tensor in values["tensors"]]
-    return ModelDescription(
-        widths=tuple(values["widths"]),
-        initializer_widths=tuple(values["initializer_widths"]),
-        built=values["built"],
-        tensors={tensor.name: tensor for tensor in tensors},
-    )
+    try:
+        tensors = [_tensor_from_json(tensor) for tensor in values["tensors"]]
+        return ModelDescription(
+            widths=tuple(values["widths"]),
+            initializer_widths=tuple(values["initializer_widths"]),
+            built=values["built"],
+            tensors={tensor.name: tensor for tensor in tensors},
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a whole description ({error!r}); describe the model again") from error
 
 
 def _tensor_to_json(tensor: TensorDescription) -> dict[str, Any]:

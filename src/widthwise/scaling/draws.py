@@ -26,6 +26,7 @@ class Pair:
     Args:
         differing: number of entries that differ.
         differences: sum of (x - x')^2.
+        fourths: sum of (x - x')^4.
         squares: sum of (x^2 + x'^2) / 2 over the same entries.
         value: the one value of all entries, or None.
     """
@@ -33,6 +34,7 @@ class Pair:
     shape: tuple[int, ...]
     differing: int
     differences: float
+    fourths: float
     squares: float
     value: float | None
 
@@ -46,7 +48,8 @@ def draw_pair(build: "Build", width: int, pair: int) -> Mapping[str, Pair]:
     """One pair of draws at one width, under the seeds 2 pair and 2 pair + 1, by each tensor's first name.
 
     Raises:
-        ValueError: the two models have other tensors, or two parameters share memory without being one parameter.
+        ValueError: the two models have other tensors, two parameters share memory without being one parameter, or an
+            entry is not finite.
     """
     import torch
 
@@ -62,6 +65,12 @@ def draw_pair(build: "Build", width: int, pair: int) -> Mapping[str, Pair]:
             f"two calls of build({width}) made tensors of other names or shapes; build the same model twice"
         )
     _check_memory(one)
+    unset = [name for model in (one, other) for name, tensor in model.items() if not tensor.isfinite().all()]
+    if unset:
+        raise ValueError(
+            f"build({width}) left entries that are not finite in {', '.join(sorted(set(unset)))}, as memory that was "
+            "never initialized has them; call the model's initialization in the factory"
+        )
     return {name: _reduce(tensor, other[name]) for name, tensor in one.items() if tensor.numel()}
 
 
@@ -69,24 +78,26 @@ def pool(pairs: "list[Pair]") -> Sample:
     """The sample of one tensor at one width from all of its pairs.
 
     Example:
-        >>> pool([Pair((2,), 2, 4.0, 4.0, None), Pair((2,), 2, 0.0, 4.0, None)]).spread
-        0.7071067811865476
+        >>> pool([Pair((2,), 2, 4.0, 8.0, 4.0, None), Pair((2,), 2, 4.0, 16.0, 4.0, None)]).spread
+        1.0
     """
     differing = sum(pair.differing for pair in pairs)
     entries = sum(pair.entries for pair in pairs)
     values = {pair.value for pair in pairs}
+    differences, fourths = sum(pair.differences for pair in pairs), sum(pair.fourths for pair in pairs)
     return Sample(
         shape=pairs[0].shape,
         entries=differing,
-        spread=sqrt(sum(pair.differences for pair in pairs) / (2 * differing)) if differing else 0.0,
+        spread=sqrt(differences / (2 * differing)) if differing else 0.0,
         size=sqrt(sum(pair.squares for pair in pairs) / entries),
         value=values.pop() if len(values) == 1 else None,
+        kurtosis=differing * fourths / differences**2 if differing else 0.0,
     )
 
 
 def _reduce(x: "Tensor", y: "Tensor") -> Pair:
     shape = tuple(x.shape)
-    x, y = x.double().flatten(), y.double().flatten()
+    x, y = _reals(x), _reals(y)
     differ = x != y
     differing = int(differ.sum())
     if differing:
@@ -97,9 +108,17 @@ def _reduce(x: "Tensor", y: "Tensor") -> Pair:
         shape=shape,
         differing=differing,
         differences=float(((x - y) ** 2).sum()),
+        fourths=float(((x - y) ** 4).sum()),
         squares=float((x**2 + y**2).sum()) / 2,
         value=first if constant else None,
     )
+
+
+def _reals(tensor: "Tensor") -> "Tensor":
+    """The entries in float64; of complex ones, both parts."""
+    import torch
+
+    return (torch.view_as_real(tensor) if tensor.is_complex() else tensor).double().flatten()
 
 
 def _check_memory(tensors: "Mapping[str, Tensor]") -> None:

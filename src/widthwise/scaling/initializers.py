@@ -2,9 +2,10 @@
 
 At each of several small widths the tensor is drawn under pairs of seeds. Its *spread* is what the seeds change,
 
-    spread^2 = mean of (x - x')^2 / 2 over the entries that change,      SE(log spread) = 1 / sqrt(2 entries)
+    spread^2 = mean of (x - x')^2 / 2 over the entries that change,   SE(log spread) = sqrt((k - 1) / (4 entries))
 
-so constants, ramps, zero rows and offsets do not count as random. A law is
+with k the kurtosis of x - x', taken as no less than a normal draw's 3. So constants, ramps, zero rows and offsets do
+not count as random. A law is
 
     spread(n) = s size(n)^(-b)
 
@@ -29,6 +30,7 @@ QUARTERS = tuple(Fraction(k, 4) for k in range(-3, 8, 2))
 FAN_EXPONENT = Fraction(1, 2)
 ROUNDING = 2.0**-9
 """Half an ulp of bfloat16, in log spread: parameters may be held in it, and no measurement is taken to be finer."""
+NORMAL_KURTOSIS = 3.0
 REJECTED = 4.4
 """Normal deviate at which chi-square rejects a law: of 200,000 true laws, one."""
 
@@ -61,6 +63,7 @@ class Sample:
         spread: standard deviation of those entries over seeds; 0 if none differs.
         size: root mean square of those entries, or of all if none differs.
         value: the one value of every entry under every seed; None if there is more than one.
+        kurtosis: of the differences between seeds; 3 for a normal draw, less for a uniform one, more for a sparse one.
     """
 
     shape: tuple[int, ...]
@@ -68,6 +71,7 @@ class Sample:
     spread: float
     size: float
     value: float | None
+    kurtosis: float = NORMAL_KURTOSIS
 
     @property
     def draw(self) -> Draw:
@@ -192,7 +196,7 @@ def fit_initializer(samples: Mapping[int, Sample], *, declared: Fraction | None 
 def _error(sample: Sample, draw: Draw) -> float:
     """Standard error of log scale. A pattern may be a draw of a factory that seeds itself, and counts as one."""
     count = {Draw.CONSTANT: inf, Draw.PATTERN: prod(sample.shape)}.get(draw, sample.entries)
-    return sqrt(1 / (2 * count) + ROUNDING**2)
+    return sqrt((max(sample.kurtosis, NORMAL_KURTOSIS) - 1) / (4 * count) + ROUNDING**2)
 
 
 def _slope(widths: Sequence[int], scales: Sequence[float], errors: Sequence[float]) -> tuple[float, float]:

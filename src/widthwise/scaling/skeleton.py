@@ -1,11 +1,11 @@
 """A factory's model at one width, as far as roles need it: names, shapes, owners and ties, without any numbers.
 
 The model is built on the meta device, where tensors have shapes and no storage, so a width of any size costs nothing.
-A factory that cannot be built there (it reads a tensor's value, say) is built for real on the CPU instead, and the
-description says so.
+A factory that cannot be built there (it reads a tensor's value, say) is built for real on the CPU instead, at the small
+widths that its caller has allowed for real builds, and the description says so.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,44 +43,56 @@ class Skeleton:
     Args:
         parameters: by every dotted name, tied ones under each.
         ties: the names of each tensor, in the model's order, the first first.
-        built: `meta`, or why a real build was needed.
     """
 
     width: int
     parameters: Mapping[str, Parameter]
     ties: tuple[Names, ...]
-    built: str
 
 
-def read_skeleton(build: "Callable[[int], nn.Module]", width: int) -> Skeleton:
-    """The model's skeleton at one width.
+def read_skeletons(
+    build: "Callable[[int], nn.Module]", widths: Sequence[int], *, real_widths: Sequence[int]
+) -> tuple[tuple[Skeleton, ...], str]:
+    """The skeletons at several widths, and how they were built: `meta`, or why a real build was needed.
 
     Args:
         build: makes the model of a width.
-        width: n.
+        widths: ascending, read on the meta device.
+        real_widths: ascending, built on the CPU if the meta device refuses the smallest of `widths`.
 
     Raises:
         ValueError: the factory returns no module, a module without parameters, or one with a tensor that is created
-            lazily. What the factory itself raises in a real build passes through.
+            lazily. What the factory itself raises in a real build, or at a later width, passes through.
 
     Example:
         >>> from torch import nn
-        >>> skeleton = read_skeleton(lambda n: nn.Linear(4, n), 8)
-        >>> skeleton.parameters["weight"].shape, skeleton.built
-        ((8, 4), 'meta')
+        >>> skeletons, built = read_skeletons(lambda n: nn.Linear(4, n), (8, 16), real_widths=(8,))
+        >>> skeletons[1].parameters["weight"].shape, built
+        ((16, 4), 'meta')
     """
     import torch
 
     try:
-        with seeded(0), torch.device(META):
-            model = build(width)
-        built = META
+        with torch.device(META):
+            first = _build(build, widths[0])
     except (
         Exception
-    ) as failure:  # a factory may raise anything there; a fault of its own is raised again below
-        with seeded(0), torch.device("cpu"):
-            model = build(width)
-        built = f"cpu, since the meta device raised {type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
+    ) as failure:  # anything may be raised there; a fault of the factory's own is raised again below
+        with torch.device("cpu"):
+            real = tuple(_read(_build(build, width), width) for width in real_widths)
+        why = str(failure).partition("\n")[0]
+        return real, f"cpu, since the meta device raised {type(failure).__name__}: {why}"
+    with torch.device(META):
+        smallest = _read(first, widths[0])
+        return (smallest, *(_read(_build(build, width), width) for width in widths[1:])), META
+
+
+def _build(build: "Callable[[int], nn.Module]", width: int) -> "nn.Module":
+    with seeded(0):
+        return build(width)
+
+
+def _read(model: "nn.Module", width: int) -> Skeleton:
     check_model(model, width)
     parameters: dict[str, Parameter] = {}
     names_of: dict[int, list[str]] = {}
@@ -93,7 +105,7 @@ def read_skeleton(build: "Callable[[int], nn.Module]", width: int) -> Skeleton:
             local_name=local_name,
             trainable=parameter.requires_grad,
         )
-    return Skeleton(width, parameters, tuple(map(tuple, names_of.values())), built)
+    return Skeleton(width, parameters, tuple(map(tuple, names_of.values())))
 
 
 def check_model(model: object, width: int) -> None:
