@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from widthwise.scaling import Draw, InitializerFit, Rule, describe, fit_initializer
+from widthwise.scaling.draws import CHUNK, draw_pair
 from widthwise.scaling.initializers import Sample
+from widthwise.scaling.seeding import seeded
 from widthwise.theory import Role
 
 HALF, QUARTER, ZERO = Fraction(1, 2), Fraction(1, 4), Fraction(0)
@@ -195,6 +197,29 @@ def test_complex_entries_count_both_parts() -> None:
     assert str(fit) == "random n^(-1/2)"
     # A standard complex normal has variance 1/2 in each part.
     assert fit.scales[0] == pytest.approx(math.sqrt(1 / 2 / 32), rel=5 / math.sqrt(4 * 32**2))
+
+
+def test_sums_by_chunks_are_the_whole_tensors() -> None:
+    """Half a million entries, more than one chunk, a part of them the same under every seed."""
+
+    def build(width: int) -> nn.Module:
+        weight = torch.randn(width, 8 * width)
+        weight[3] = 7.0
+        return Bare(weight.T)
+
+    width = CHUNK // 8**3 // 2 + 5
+    with seeded(2):
+        x = build(width).weight.detach().double()
+    with seeded(3):
+        y = build(width).weight.detach().double()
+    varies = torch.arange(width) != 3
+    x, y = x[:, varies], y[:, varies]
+    pair = draw_pair(build, width, 1)["weight"]
+    found = (pair.differing, pair.differences, pair.fourths, pair.squares)
+    expected = (x.numel(), ((x - y) ** 2).sum(), ((x - y) ** 4).sum(), ((x**2 + y**2) / 2).sum())
+    assert width * 8 * width > CHUNK
+    # Sums of positive terms in float64, in another order.
+    assert found == pytest.approx(tuple(map(float, expected)), rel=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

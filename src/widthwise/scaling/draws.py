@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     Build = Callable[[int], nn.Module]
 
+CHUNK = 2**18
+"""Entries whose sums are taken at once: 2 MiB of float64, which stays in cache."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -96,20 +99,30 @@ def pool(pairs: "list[Pair]") -> Sample:
 
 
 def _reduce(x: "Tensor", y: "Tensor") -> Pair:
-    shape = tuple(x.shape)
-    x, y = _reals(x), _reals(y)
-    differ = x != y
-    differing = int(differ.sum())
-    if differing:
-        x, y = x[differ], y[differ]
-    first = float(x[0])
-    constant = not differing and bool((x == first).all())
+    """The sums, a chunk at a time: float64 copies of a whole embedding would take more memory than the model."""
+    differing = 0
+    differences = fourths = squares_of_differing = squares_of_all = 0.0
+    flat_x, flat_y = x.flatten(), y.flatten()
+    first = float(_reals(flat_x[:1])[0])
+    constant = True
+    for start in range(0, x.numel(), CHUNK):
+        one, other = _reals(flat_x[start : start + CHUNK]), _reals(flat_y[start : start + CHUNK])
+        constant = constant and bool((one == first).all()) and bool((other == first).all())
+        squares = (one * one + other * other) / 2
+        squares_of_all += float(squares.sum())
+        difference = one - other
+        changed = difference != 0
+        differing += int(changed.sum())
+        squares_of_differing += float(squares[changed].sum())
+        square = difference * difference
+        differences += float(square.sum())
+        fourths += float((square * square).sum())
     return Pair(
-        shape=shape,
+        shape=tuple(x.shape),
         differing=differing,
-        differences=float(((x - y) ** 2).sum()),
-        fourths=float(((x - y) ** 4).sum()),
-        squares=float((x**2 + y**2).sum()) / 2,
+        differences=differences,
+        fourths=fourths,
+        squares=squares_of_differing if differing else squares_of_all,
         value=first if constant else None,
     )
 
