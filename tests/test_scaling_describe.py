@@ -341,6 +341,23 @@ def test_a_rule_may_say_what_dimensions_do(options: dict[str, tuple[int, ...]], 
     assert roles(found) == {"table": role}
 
 
+@pytest.mark.parametrize(
+    ("pattern", "name", "matches"),
+    [
+        ("blocks.*.scale", "blocks.0.scale", True),
+        ("blocks.*.scale", "blocks.0.mlp.scale", False),
+        ("blocks", "blocks.0", False),
+        ("blocks.0.scale", "blocks.0", False),
+        ("*", "scale", True),
+        ("*", "mlp.scale", False),
+        ("mlp.[uv]?", "mlp.up", True),
+        ("MLP.up", "mlp.up", False),
+    ],
+)
+def test_a_pattern_stays_within_the_parts_of_a_name(pattern: str, name: str, matches: bool) -> None:
+    assert Rule(pattern, role=VECTOR).matches(name) == matches
+
+
 def test_a_rule_overrides_a_module() -> None:
     """A linear layer used as a lookup table: the rule wins over the class."""
     rules = (Rule("weight", role=EMBEDDING),)

@@ -42,6 +42,7 @@ def test_by_hand(
     growth = fit_growth(widths, sizes)
     assert (growth.kind, growth.exponent, str(growth)) == (kind, exponent, text)
     assert growth.grows == (kind is not FIXED)
+    assert growth.multiple == (256 if kind is ROUNDED else 1)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,7 @@ def test_by_hand(
         (8, 16, 40),  # more than a power, and no multiple of 8 is rounded that far
         (256, 256, 512),  # rounded so coarsely that it does not grow at first
         (1536, 3584, 8192),  # n log n
+        (96, 80, 48),  # shrinks as a line
         (96, 64, 48),  # shrinks
         (1024, 512, 256),  # shrinks as 1 / n
         (0, 256, 1024),

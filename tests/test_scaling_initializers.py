@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from widthwise.scaling import Draw, InitializerFit, Rule, describe, fit_initializer
-from widthwise.scaling.draws import CHUNK, draw_pair
+from widthwise.scaling.draws import CHUNK, Pair, draw_pair, pool
 from widthwise.scaling.initializers import Sample
 from widthwise.scaling.seeding import seeded
 from widthwise.theory import Role
@@ -305,6 +306,34 @@ def test_the_slope_and_its_error_by_hand() -> None:
     sigma = math.sqrt(1 / 10_000 + 2.0**-18)
     assert fit.slope == pytest.approx(-0.5 + 0.01 / (2 * math.log(2)), rel=1e-9)
     assert fit.standard_error == pytest.approx(sigma / (math.sqrt(2) * math.log(2)), rel=1e-9)
+
+
+@pytest.mark.parametrize(("kurtosis", "held"), [(3.0, False), (1.8, False), (30.0, True)])
+def test_heavy_tails_are_less_certain(kurtosis: float, held: bool) -> None:
+    """Ends 8 normal errors off, in opposite directions; at kurtosis 30 an error is sqrt(29 / 2) = 3.8 times that."""
+    deviates = {32: 8.0, 64: 0.0, 128: -8.0}
+    samples = {
+        width: replace(sample(width, 0.5, 5000, deviates[width]), kurtosis=kurtosis) for width in WIDTHS
+    }
+    assert (fit_initializer(samples).candidates == (HALF,)) == held
+
+
+def test_kurtosis_by_hand() -> None:
+    """Differences 2, 2, 0.5, 0.5 over two pairs: mean square 2.125, mean fourth 8.03125."""
+    pairs = [Pair((2,), 2, 8.0, 32.0, 1.0, None), Pair((2,), 2, 0.5, 0.125, 1.0, None)]
+    pooled = pool(pairs)
+    assert pooled.kurtosis == pytest.approx(8.03125 / 2.125**2, rel=1e-15)
+    assert (pooled.entries, pooled.spread, pooled.size) == (
+        4,
+        pytest.approx(math.sqrt(2.125 / 2)),
+        math.sqrt(0.5),
+    )
+
+
+@pytest.mark.parametrize(("offset", "draw"), [(0.0, Draw.RANDOM), (0.05, Draw.RANDOM), (1.0, Draw.SHIFTED)])
+def test_an_offset_counts_from_five_sampling_errors(offset: float, draw: Draw) -> None:
+    """16384 entries: the squared size exceeds the squared spread by 5 sqrt(3 / 16384) = 0.068, an offset of 0.26."""
+    assert fitted(lambda n: offset + torch.randn(n, n)).draw is draw
 
 
 def test_an_error_shows_the_fit_and_the_line_to_add() -> None:

@@ -32,6 +32,7 @@ from transformers import (
     ViTForImageClassification,
     logging,
 )
+from transformers.pytorch_utils import Conv1D
 
 from widthwise.scaling import ModelDescription, describe, description_from_json, description_to_json
 from widthwise.scaling.module_table import LIBRARY_MODULES
@@ -212,6 +213,16 @@ def test_dimensions_of_the_state_space_model() -> None:
     assert [str(law) for law in mixer["dt_proj.weight"].growth] == ["2n", "n/16"]
     assert [str(law) for law in mixer["conv1d.weight"].growth] == ["2n", "1", "4"]
     assert mixer["x_proj.weight"].note == "8 of dimension 0 do not grow"
+
+
+@pytest.mark.parametrize(
+    ("build", "role"),
+    [(lambda n: Conv1D(5, n), Role.READOUT), (lambda n: Conv1D(n, 5), Role.EMBEDDING)],
+    ids=["readout", "first layer"],
+)
+def test_transposed_storage(build: Callable[[int], nn.Module], role: Role) -> None:
+    """GPT-2's layer is `Conv1D(out, in)` and stores [in, out]: only where one of them is fixed does it matter."""
+    assert describe(build, widths=(32, 64, 128)).tensors["weight"].role is role
 
 
 @pytest.mark.parametrize("name", sorted(name for name in LIBRARY_MODULES if name.startswith("transformers.")))

@@ -107,7 +107,7 @@ def _reduce(x: "Tensor", y: "Tensor") -> Pair:
     constant = True
     for start in range(0, x.numel(), CHUNK):
         one, other = _reals(flat_x[start : start + CHUNK]), _reals(flat_y[start : start + CHUNK])
-        constant = constant and bool((one == first).all()) and bool((other == first).all())
+        constant = constant and bool((one == first).all())
         squares = (one * one + other * other) / 2
         squares_of_all += float(squares.sum())
         difference = one - other
@@ -123,7 +123,7 @@ def _reduce(x: "Tensor", y: "Tensor") -> Pair:
         differences=differences,
         fourths=fourths,
         squares=squares_of_differing if differing else squares_of_all,
-        value=first if constant else None,
+        value=first if constant and not differing else None,
     )
 
 

@@ -136,7 +136,7 @@ def _power(widths: Sequence[int], sizes: Sequence[int]) -> Growth | None:
         size**v * widths[0] ** u == sizes[0] ** v * width**u
         for width, size in zip(widths, sizes, strict=True)
     )
-    return Growth(GrowthKind.POWER, p, widths[0], sizes[0]) if exact and p > 0 else None
+    return Growth(GrowthKind.POWER, p, widths[0], sizes[0]) if exact else None
 
 
 def _affine(widths: Sequence[int], sizes: Sequence[int]) -> Growth | None:

@@ -104,8 +104,9 @@ def _refusal(fits: Mapping[str, InitializerFit], roles: Mapping[str, Role], seed
     first_of: dict[str, str] = {}
     for name in fits:
         first_of.setdefault(numberless(name), name)
+    count = "1 tensor has" if len(fits) == 1 else f"{len(fits)} tensors have"
     lines = [
-        f"{len(fits)} tensors have an initializer whose power of the width is not settled by {seeds} seeds. Draw at "
+        f"{count} an initializer whose power of the width is not settled by {seeds} seeds. Draw at "
         "larger or other widths (initializer_widths), under more seeds (most_seeds), or declare the exponent b of "
         "n^(-b) in rules=(...):"
     ]

@@ -142,8 +142,9 @@ def ambiguity_message(tensors: Sequence[Ambiguous]) -> str:
     first_of: dict[str, Ambiguous] = {}
     for tensor in tensors:
         first_of.setdefault(tensor.pattern, tensor)
+    count = "1 tensor has" if len(tensors) == 1 else f"{len(tensors)} tensors have"
     lines = [
-        f"{len(tensors)} tensors have no role: shapes and module types do not decide it. "
+        f"{count} no role: shapes and module types do not decide it. "
         "Add one line for each of these to rules=(...):"
     ]
     for pattern, tensor in first_of.items():
