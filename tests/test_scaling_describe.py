@@ -1,5 +1,6 @@
 """Describing models of plain torch modules: roles, ties, rules, and what is refused with what remedy."""
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -9,7 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from widthwise.scaling import Axis, ModelDescription, Rule, describe
+from widthwise.scaling import (
+    Axis,
+    ModelDescription,
+    Rule,
+    describe,
+    description_from_json,
+    description_to_json,
+)
 from widthwise.scaling.module_rules import ancestry, module_axes
 from widthwise.scaling.module_table import TORCH_MODULES
 from widthwise.theory import Role
@@ -223,14 +231,17 @@ def test_torchs_module_names_exist(name: str) -> None:
         assert len(axes.axes) == tensor.ndim
 
 
-def test_tied_tensors_are_one_with_every_role() -> None:
-    class Tied(nn.Module):
-        def __init__(self, width: int) -> None:
-            super().__init__()
-            self.words = nn.Embedding(11, width)
-            self.head = nn.Linear(width, 11, bias=False)
-            self.head.weight = self.words.weight
+class Tied(nn.Module):
+    """A readout that is the embedding."""
 
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(11, width)
+        self.head = nn.Linear(width, 11, bias=False)
+        self.head.weight = self.words.weight
+
+
+def test_tied_tensors_are_one_with_every_role() -> None:
     rules = (
         Rule("words.weight", forward_factor=Fraction(1, 2), reason="multiplied by the root of the width"),
     )
@@ -242,6 +253,36 @@ def test_tied_tensors_are_one_with_every_role() -> None:
     rules = (Rule("head.weight", forward_factor=Fraction(-1, 2)),)
     (tensor,) = describe(Tied, widths=WIDTHS, rules=rules).tensors.values()
     assert (tensor.forward_factor, tensor.aliases[0].forward_factor) == (0, Fraction(-1, 2))
+
+
+def test_a_rule_may_name_a_tied_tensor_by_any_name() -> None:
+    rules = (Rule("head.weight", initializer_exponent=Fraction(1, 3)),)
+    (tensor,) = describe(Tied, widths=WIDTHS, rules=rules).tensors.values()
+    assert tensor.initializer is not None
+    assert tensor.initializer.exponent == Fraction(1, 3)
+
+
+def test_json_keeps_what_the_published_models_do_not_have() -> None:
+    class Odd(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.tied = Tied(width)
+            self.frozen = nn.Linear(width + 4, width, bias=False).requires_grad_(False)
+            self.rounded = nn.Linear(width, 4 * math.ceil(width / 3), bias=False)
+            self.empty = nn.Parameter(torch.empty(0))
+
+    rules = (
+        Rule("tied.head.weight", forward_factor=Fraction(-1, 2), reason="divided by the root of the width"),
+    )
+    description = describe(Odd, widths=WIDTHS, rules=rules)
+    assert [tensor.trainable for tensor in description.tensors.values()] == [True, True, False, True]
+    assert description.tensors["empty"].initializer is None
+    values = json.loads(json.dumps(description_to_json(description), allow_nan=False))
+    assert description_from_json(values) == description
+    with pytest.raises(ValueError, match="a description of format 0; this version reads 1"):
+        description_from_json({**values, "format": 0})
+    with pytest.raises(ValueError, match=r"not a whole description \(KeyError\('built'\)\)"):
+        description_from_json({name: value for name, value in values.items() if name != "built"})
 
 
 def test_frozen_parameters_are_described_and_buffers_are_not() -> None:

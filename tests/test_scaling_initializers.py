@@ -256,6 +256,32 @@ def test_entries_of_which_nothing_grows_may_stay_undetermined() -> None:
     assert str(tensors["weight"].initializer) == "random n^(-1/2)"
 
 
+@pytest.mark.parametrize(
+    "build",
+    [lambda n: nn.Linear(n, 20), lambda n: Bare(torch.arange(1, n + 1).log())],
+    ids=["nothing grows", "the same under every seed"],
+)
+def test_seeds_are_not_spent_where_they_settle_nothing(build: Callable[[int], nn.Module]) -> None:
+    calls: list[int] = []
+
+    def counted(n: int) -> nn.Module:
+        calls.append(n)
+        return build(n)
+
+    fits = [tensor.initializer for tensor in describe(counted, widths=WIDTHS).tensors.values()]
+    assert any(fit is not None and len(fit.candidates) > 1 for fit in fits)
+    assert calls.count(32) == 1 + 2
+
+
+def test_a_vector_that_is_drawn_by_no_law_is_refused() -> None:
+    """Ten thousand entries tell that it falls as n^(-0.4); a vector too small to tell would stay as it is."""
+    with pytest.raises(ValueError, match=r"weight \(vector\): random, .* no law fits"):
+        fitted(lambda n: torch.randn(300 * n) * n**-0.4)
+    small = fitted(lambda n: torch.randn(n // 16), most_seeds=2)
+    assert small.exponent is None
+    assert len(small.candidates) > 1
+
+
 def sample(width: int, exponent: float, entries: int, deviate: float) -> Sample:
     """A sample whose log spread is off by that many standard errors."""
     spread = width**-exponent * math.exp(deviate / math.sqrt(2 * entries))
@@ -371,13 +397,14 @@ def test_the_callers_random_state_is_untouched() -> None:
     before = (torch.random.get_rng_state(), random.getstate())
 
     def build(n: int) -> nn.Module:
-        random.random()
-        return nn.Linear(n, n)
+        layer = nn.Linear(n, n)
+        return layer.requires_grad_(False).apply(lambda one: one.weight.mul_(1 + random.random() / 100))
 
     one = describe(build, widths=WIDTHS)
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert random.getstate() == before[1]
     torch.manual_seed(4)
+    random.seed(4)
     assert describe(build, widths=WIDTHS) == one
 
 
