@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 from transformers import (
+    DeepseekV3Config,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -22,6 +23,7 @@ from transformers import (
     MambaForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
+    OlmoeConfig,
     Qwen3Config,
     Qwen3ForCausalLM,
     ResNetConfig,
@@ -32,6 +34,9 @@ from transformers import (
     ViTForImageClassification,
     logging,
 )
+from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3TopkRouter
+from transformers.models.olmoe.modeling_olmoe import OlmoeTopKRouter
+from transformers.models.swin.modeling_swin import SwinRelativePositionBias
 from transformers.pytorch_utils import Conv1D
 
 from widthwise.scaling import ModelDescription, describe, description_from_json, description_to_json
@@ -217,12 +222,19 @@ def test_dimensions_of_the_state_space_model() -> None:
 
 @pytest.mark.parametrize(
     ("build", "role"),
-    [(lambda n: Conv1D(5, n), Role.READOUT), (lambda n: Conv1D(n, 5), Role.EMBEDDING)],
-    ids=["readout", "first layer"],
+    [
+        # GPT-2's layer is Conv1D(out, in) and stores [in, out]: it matters where one of them is fixed.
+        (lambda n: Conv1D(5, n), Role.READOUT),
+        (lambda n: Conv1D(n, 5), Role.EMBEDDING),
+        (lambda n: OlmoeTopKRouter(OlmoeConfig(hidden_size=n, num_experts=4)), Role.READOUT),
+        (lambda n: DeepseekV3TopkRouter(DeepseekV3Config(hidden_size=n, n_routed_experts=8)), Role.READOUT),
+        (lambda n: SwinRelativePositionBias(n // 8, (2, 2)), Role.EMBEDDING),
+    ],
+    ids=["transposed readout", "transposed first layer", "router", "another router", "distances to heads"],
 )
-def test_transposed_storage(build: Callable[[int], nn.Module], role: Role) -> None:
-    """GPT-2's layer is `Conv1D(out, in)` and stores [in, out]: only where one of them is fixed does it matter."""
-    assert describe(build, widths=(32, 64, 128)).tensors["weight"].role is role
+def test_layers_of_which_one_dimension_grows(build: Callable[[int], nn.Module], role: Role) -> None:
+    (tensor,) = [t for t in describe(build, widths=(32, 64, 128)).tensors.values() if len(t.growth) == 2]
+    assert tensor.role is role
 
 
 @pytest.mark.parametrize("name", sorted(name for name in LIBRARY_MODULES if name.startswith("transformers.")))

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Protocol, TypeGuard
 
 from widthwise.scaling.axis import Axis
-from widthwise.scaling.module_table import MODULES
+from widthwise.scaling.module_table import LIBRARY_FAMILIES, MODULES, Rows
 
 CONVOLUTION = "torch.nn.modules.conv._ConvNd"
 
@@ -48,7 +48,7 @@ def module_axes(owners: Sequence[object], parameter: str, dimensions: int) -> Mo
         True
     """
     for name in ancestry(owners[0]):
-        for pattern, row in MODULES.get(name, {}).items():
+        for pattern, row in _rows(name).items():
             if fnmatchcase(parameter, pattern):
                 axes = row + (row[-1],) * (dimensions - len(row))
                 if _is_convolution(owners) and dimensions > 1 and len({owner.groups for owner in owners}) > 1:
@@ -57,6 +57,14 @@ def module_axes(owners: Sequence[object], parameter: str, dimensions: int) -> Mo
     if dimensions == 1 and "Norm" in type(owners[0]).__name__:
         return ModuleAxes(ancestry(owners[0])[0], (Axis.ELEMENTWISE,))
     return None
+
+
+def _rows(name: str) -> Rows:
+    """The table's row of a class, or of the family that its name belongs to; empty if there is none."""
+    for (start, end), rows in LIBRARY_FAMILIES.items():
+        if name.startswith(start) and name.endswith(end):
+            return rows
+    return MODULES.get(name, {})
 
 
 def ancestry(owner: object) -> list[str]:

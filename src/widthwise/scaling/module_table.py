@@ -55,20 +55,15 @@ TORCH_MODULES: Mapping[str, Rows] = {
 LIBRARY_MODULES: Mapping[str, Rows] = {
     "transformers.pytorch_utils.Conv1D": TRANSPOSED,
     "transformers.models.mixtral.modeling_mixtral.MixtralExperts": EXPERTS,
-    "transformers.models.mixtral.modeling_mixtral.MixtralTopKRouter": LINEAR,
     "transformers.models.qwen2_moe.modeling_qwen2_moe.Qwen2MoeExperts": EXPERTS,
-    "transformers.models.qwen2_moe.modeling_qwen2_moe.Qwen2MoeTopKRouter": LINEAR,
     "transformers.models.qwen3_moe.modeling_qwen3_moe.Qwen3MoeExperts": EXPERTS,
-    "transformers.models.qwen3_moe.modeling_qwen3_moe.Qwen3MoeTopKRouter": LINEAR,
     "transformers.models.olmoe.modeling_olmoe.OlmoeExperts": EXPERTS,
-    "transformers.models.olmoe.modeling_olmoe.OlmoeTopKRouter": LINEAR,
     "transformers.models.gpt_oss.modeling_gpt_oss.GptOssExperts": {
         "gate_up_proj": (S, C, P),
         "gate_up_proj_bias": (S, E),
         "down_proj": (S, C, P),
         "down_proj_bias": (S, E),
     },
-    "transformers.models.gpt_oss.modeling_gpt_oss.GptOssTopKRouter": LINEAR,
     "transformers.models.mamba.modeling_mamba.MambaMixer": {"A_log": (E,), "D": (E,)},
     "mamba_ssm.modules.mamba_simple.Mamba": {"A_log": (E,), "D": (E,)},
     "transformers.models.vit.modeling_vit.ViTEmbeddings": TOKENS,
@@ -83,5 +78,15 @@ LIBRARY_MODULES: Mapping[str, Rows] = {
     },
 }
 """Other libraries' modules that hold bare parameters, by name: none of these libraries is imported."""
+
+LIBRARY_FAMILIES: Mapping[tuple[str, str], Rows] = {
+    ("transformers.models.", "TopKRouter"): LINEAR,
+    ("transformers.models.", "TopkRouter"): LINEAR,
+    ("transformers.models.", "RelativePositionBias"): {"relative_position_bias_table": (S, P)},
+}
+"""(start, end) of the qualified name of classes that a library copies from model to model under one ending.
+
+transformers 5.23 has some sixty routers; each holds one weight [experts, n] and contracts over n.
+"""
 
 MODULES: Mapping[str, Rows] = {**TORCH_MODULES, **LIBRARY_MODULES}
