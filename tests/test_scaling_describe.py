@@ -1,42 +1,25 @@
-"""Describing models of plain torch modules: roles, ties, rules, and what is refused with what remedy."""
+"""Describing models of plain torch modules: roles, ties, the table and JSON."""
 
 import json
 import math
 import re
-from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
 import torch
 from torch import nn
 
+from described_models import WIDTHS, mlp, roles
 from widthwise.scaling import (
     Axis,
-    ModelDescription,
     Rule,
     describe,
     description_from_json,
     description_to_json,
 )
-from widthwise.scaling.module_rules import ancestry, module_axes
-from widthwise.scaling.module_table import TORCH_MODULES
 from widthwise.theory import Role
 
-WIDTHS = (16, 32, 64)
 EMBEDDING, HIDDEN, READOUT, VECTOR, FIXED = Role.EMBEDDING, Role.HIDDEN, Role.READOUT, Role.VECTOR, Role.FIXED
-
-
-def roles(description: ModelDescription) -> dict[str, Role]:
-    return {name: tensor.role for name, tensor in description.tensors.items()}
-
-
-class Held(nn.Module):
-    """A user's module with bare parameters."""
-
-    def __init__(self, **shapes: tuple[int, ...]) -> None:
-        super().__init__()
-        for name, shape in shapes.items():
-            self.register_parameter(name, nn.Parameter(torch.randn(shape)))
 
 
 class Encoder(nn.Module):
@@ -54,12 +37,6 @@ class Encoder(nn.Module):
 
 
 POSITIONS = Rule("positions", role=EMBEDDING, reason="a position takes one row")
-
-
-def mlp(width: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(5, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 3)
-    )
 
 
 def cnn(width: int) -> nn.Module:
@@ -135,100 +112,6 @@ def test_a_users_transformer() -> None:
     assert description.tensors["head.weight"].rule == "torch.nn.modules.linear.Linear"
     # Xavier's uniform draw, sqrt(6 / (n + 3 n)), and the linear default sqrt(1 / n).
     assert str(description.tensors["layers.0.self_attn.in_proj_weight"].initializer) == "random n^(-1/2)"
-
-
-# Layers by hand: factory, and the role of each weight.
-LAYERS: dict[str, tuple[Callable[[int], nn.Module], dict[str, Role]]] = {
-    "bilinear": (lambda n: nn.Bilinear(n, 3, n, bias=False), {"weight": HIDDEN}),
-    "bilinear readout": (lambda n: nn.Bilinear(n, n, 1, bias=False), {"weight": READOUT}),
-    "embedding bag": (lambda n: nn.EmbeddingBag(9, n), {"weight": EMBEDDING}),
-    "vocabulary that grows": (lambda n: nn.Embedding(2 * n, n), {"weight": EMBEDDING}),
-    "first convolution": (lambda n: nn.Conv1d(3, n, 4, bias=False), {"weight": EMBEDDING}),
-    "transposed first": (lambda n: nn.ConvTranspose1d(3, n, 4, bias=False), {"weight": EMBEDDING}),
-    "transposed depthwise": (lambda n: nn.ConvTranspose1d(n, n, 4, groups=n, bias=False), {"weight": VECTOR}),
-    "depthwise with a multiplier": (
-        lambda n: nn.Conv2d(n, 2 * n, 3, groups=n, bias=False),
-        {"weight": VECTOR},
-    ),
-    "groups of eight": (lambda n: nn.Conv2d(n, n, 3, groups=n // 8, bias=False), {"weight": VECTOR}),
-    "eight groups": (lambda n: nn.Conv2d(n, n, 3, groups=8, bias=False), {"weight": HIDDEN}),
-    "norm over height and channels": (lambda n: nn.LayerNorm((3, n)), {"weight": VECTOR, "bias": VECTOR}),
-    "prelu": (lambda n: nn.PReLU(n), {"weight": VECTOR}),
-    "recurrent, fixed input": (
-        lambda n: nn.GRU(3, n, bias=False),
-        {"weight_ih_l0": EMBEDDING, "weight_hh_l0": HIDDEN},
-    ),
-    "recurrent, projected": (
-        lambda n: nn.LSTM(n, n, proj_size=2, bias=False),
-        {"weight_ih_l0": HIDDEN, "weight_hh_l0": EMBEDDING, "weight_hr_l0": READOUT},
-    ),
-    "cross attention to a fixed memory": (
-        lambda n: nn.MultiheadAttention(n, 2, kdim=5, vdim=n, bias=False, add_bias_kv=True),
-        {
-            "q_proj_weight": HIDDEN,
-            "k_proj_weight": EMBEDDING,
-            "v_proj_weight": HIDDEN,
-            "bias_k": VECTOR,
-            "bias_v": VECTOR,
-            "out_proj.weight": HIDDEN,
-        },
-    ),
-    "a user's bare parameters": (
-        lambda n: Held(
-            scale=(n,), token=(1, 1, n), mix=(n, 3 * n), experts=(4, n, n), temperature=(), heads=(8, 2)
-        ),
-        {
-            "scale": VECTOR,
-            "token": VECTOR,
-            "mix": HIDDEN,
-            "experts": HIDDEN,
-            "temperature": FIXED,
-            "heads": FIXED,
-        },
-    ),
-}
-
-
-@pytest.mark.parametrize(("build", "expected"), LAYERS.values(), ids=LAYERS)
-def test_layers_by_hand(build: Callable[[int], nn.Module], expected: dict[str, Role]) -> None:
-    assert roles(describe(build, widths=WIDTHS)) == expected
-
-
-def test_a_subclass_is_what_it_extends() -> None:
-    class Scaled(nn.Linear):
-        """A user's own linear layer with a bare gain."""
-
-        def __init__(self, inputs: int, outputs: int) -> None:
-            super().__init__(inputs, outputs, bias=False)
-            self.gain = nn.Parameter(torch.ones(outputs))
-
-    found = describe(lambda n: Scaled(n, 3), widths=WIDTHS).tensors["weight"]
-    assert (found.role, found.rule) == (READOUT, "torch.nn.modules.linear.Linear")
-
-
-@pytest.mark.parametrize("name", sorted(TORCH_MODULES))
-def test_torchs_module_names_exist(name: str) -> None:
-    modules: list[nn.Module] = [
-        nn.Linear(2, 2),
-        nn.Bilinear(2, 2, 2),
-        nn.Embedding(2, 2),
-        nn.EmbeddingBag(2, 2),
-        nn.Conv1d(2, 2, 2),
-        nn.ConvTranspose1d(2, 2, 2),
-        nn.LayerNorm(2),
-        nn.RMSNorm(2),
-        nn.GroupNorm(2, 2),
-        nn.SyncBatchNorm(2),
-        nn.PReLU(2),
-        nn.MultiheadAttention(2, 2),
-        nn.LSTM(2, 2),
-        nn.GRUCell(2, 2),
-    ]
-    (owner, *_) = [module for module in modules if name in ancestry(module)]
-    for parameter, tensor in owner.named_parameters(recurse=False):
-        axes = module_axes([owner], parameter, tensor.ndim)
-        assert axes is not None
-        assert len(axes.axes) == tensor.ndim
 
 
 class Tied(nn.Module):
@@ -333,212 +216,6 @@ def test_a_factory_that_cannot_be_built_without_numbers() -> None:
         ValueError, match=r"widths of real builds \(cpu, since the meta .*\) are \(16, 64\); give 3"
     ):
         describe(build, widths=(2**10, 2**15, 2**20), initializer_widths=(16, 64))
-
-
-AMBIGUOUS = """\
-3 tensors have no role: shapes and module types do not decide it. Add one line for each of these to rules=(...):
-  0.table [7, n] in {owner} and 1 more: one dimension grows
-    Rule('*.table', role=Role.EMBEDDING),  # its rows are looked up or summed over a dimension that does not grow
-    Rule('*.table', role=Role.READOUT),  # the dimension that grows is summed over
-    Rule('*.table', role=Role.VECTOR),  # it acts elementwise
-  2.mask [4n, 3] in {owner}: one dimension grows
-    Rule('*.mask', role=Role.EMBEDDING),  # its rows are looked up or summed over a dimension that does not grow
-    Rule('*.mask', role=Role.READOUT),  # the dimension that grows is summed over
-    Rule('*.mask', role=Role.VECTOR),  # it acts elementwise"""
-
-
-def ambiguous(width: int) -> nn.Module:
-    return nn.Sequential(Held(table=(7, width)), Held(table=(7, width)), Held(mask=(4 * width, 3)))
-
-
-def test_an_ambiguous_tensor_prints_the_lines_to_add() -> None:
-    with pytest.raises(ValueError, match="3 tensors have no role") as refused:
-        describe(ambiguous, widths=WIDTHS)
-    assert str(refused.value) == AMBIGUOUS.format(owner=f"{__name__}.Held")
-
-
-def test_the_lines_settle_it() -> None:
-    """Each printed line, pasted as it is, gives the tensors that it names the role that it says."""
-    lines = re.findall(r"^    (Rule\(.*?\)),  #", AMBIGUOUS, flags=re.MULTILINE)
-    assert len(lines) == 6
-    for table_line in lines[:3]:
-        for mask_line in lines[3:]:
-            rules = (eval(table_line), eval(mask_line))
-            found = roles(describe(ambiguous, widths=WIDTHS, rules=rules))
-            assert found == {"0.table": rules[0].role, "1.table": rules[0].role, "2.mask": rules[1].role}
-
-
-@pytest.mark.parametrize(
-    ("options", "role"),
-    [
-        ({"contracted": (1,), "produced": (0,)}, READOUT),
-        ({"contracted": (0,), "produced": (1,)}, EMBEDDING),
-        ({"contracted": (0,)}, VECTOR),
-        ({"produced": (1,)}, EMBEDDING),
-    ],
-)
-def test_a_rule_may_say_what_dimensions_do(options: dict[str, tuple[int, ...]], role: Role) -> None:
-    found = describe(lambda n: Held(table=(7, n)), widths=WIDTHS, rules=(Rule("table", **options),))
-    assert roles(found) == {"table": role}
-
-
-@pytest.mark.parametrize(
-    ("pattern", "name", "matches"),
-    [
-        ("blocks.*.scale", "blocks.0.scale", True),
-        ("blocks.*.scale", "blocks.0.mlp.scale", False),
-        ("blocks", "blocks.0", False),
-        ("blocks.0.scale", "blocks.0", False),
-        ("*", "scale", True),
-        ("*", "mlp.scale", False),
-        ("mlp.[uv]?", "mlp.up", True),
-        ("MLP.up", "mlp.up", False),
-    ],
-)
-def test_a_pattern_stays_within_the_parts_of_a_name(pattern: str, name: str, matches: bool) -> None:
-    assert Rule(pattern, role=VECTOR).matches(name) == matches
-
-
-def test_a_rule_overrides_a_module() -> None:
-    """A linear layer used as a lookup table: the rule wins over the class."""
-    rules = (Rule("weight", role=EMBEDDING),)
-    found = describe(lambda n: nn.Linear(n, 11, bias=False), widths=WIDTHS, rules=rules)
-    assert roles(found) == {"weight": EMBEDDING}
-
-
-@pytest.mark.parametrize(
-    ("rules", "message"),
-    [
-        (
-            (Rule("*.wait", role=VECTOR),),
-            r"Rule\('\*.wait'\) matches no tensor of 0.weight, 0.bias, .*; remove it",
-        ),
-        ((Rule("weight", role=VECTOR),), r"Rule\('weight'\) matches no tensor"),
-        (
-            (Rule("0.weight", role=EMBEDDING), Rule("?.weight", role=HIDDEN)),
-            r"tensor '0.weight' is matched by Rule\('0.weight'\) and Rule\('\?.weight'\); say everything",
-        ),
-        (
-            (Rule("4.weight", role=HIDDEN),),
-            r"'4.weight' \[3, n\] hidden, which needs 2 growing dimensions and has 1",
-        ),
-        (
-            (Rule("4.bias", role=VECTOR),),
-            r"'4.bias' \[3\] vector, which needs 1 growing dimensions and has 0",
-        ),
-        ((Rule("4.bias", contracted=(1,)),), r"names dimensions \[1\] of tensor '4.bias' \[3\], which has 1"),
-    ],
-)
-def test_rules_that_are_refused(rules: tuple[Rule, ...], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        describe(mlp, widths=WIDTHS, rules=rules)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"role": VECTOR, "produced": (0,)}, r"gives the role vector and dimensions \(0,\) that imply one"),
-        ({"contracted": (0,), "produced": (0,)}, "names a dimension twice"),
-        ({}, "says nothing"),
-    ],
-)
-def test_rules_that_contradict_themselves(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Rule("x", **arguments)
-
-
-MODEL = mlp(16)
-
-
-class Shared(nn.Module):
-    """Two parameters over one memory."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.one = nn.Linear(width, width, bias=False)
-        self.other = nn.Linear(width, width, bias=False)
-        self.other.weight.data = self.one.weight.data.T
-
-
-BAD = {
-    "ignores the width": (lambda n: mlp(16), r"no tensor grows between widths \(16, 32, 64\): build ignores"),
-    "one model for all": (lambda n: MODEL, "or always returns one model"),
-    "no module": (lambda n: torch.ones(n), r"build\(16\) returned Tensor; it must return a torch.nn.Module"),
-    "no parameters": (lambda n: nn.ReLU(), r"build\(16\) made a ReLU without parameters"),
-    "lazy": (
-        lambda n: nn.LazyLinear(n),
-        r"build\(16\) left weight, bias without a shape until the first batch",
-    ),
-    "layers grow": (
-        lambda n: nn.Sequential(
-            *[nn.Linear(n, n, bias=False)] * 1, *[nn.Linear(n, n) for _ in range(n // 32)]
-        ),
-        r"widths 16 and 32 have different tensors: 1.bias, 1.weight exists at one of them only",
-    ),
-    "dimensions grow": (
-        lambda n: Held(x=(n,) * (1 + n // 64)),
-        r"tensor 'x' has shape \(16,\) at width 16 and \(64, 64\) at width 64",
-    ),
-    "no law": (
-        lambda n: nn.Linear(n, n + n % 7),
-        "tensor 'weight', dimension 0: sizes 18, 36, 65 at widths",
-    ),
-    "shrinks": (
-        lambda n: nn.Linear(n, 1024 // n),
-        "tensor 'weight', dimension 0: sizes 64, 32, 16 at widths",
-    ),
-    "never initialized": (
-        lambda n: Held(x=(n, n)).apply(lambda held: held.x.data.fill_(math.nan)),
-        r"build\(8\) left entries that are not finite in x, as memory",
-    ),
-    "other tensors at other widths": (
-        lambda n: Held(x=(n,), **({"y": (n,)} if n < 16 else {})),
-        r"build\(8\) made tensors that the described widths do not have: y",
-    ),
-    "shared memory": (
-        Shared,
-        "parameters 'one.weight' and 'other.weight' share memory but are two parameters",
-    ),
-}
-
-
-@pytest.mark.parametrize(("build", "message"), BAD.values(), ids=BAD)
-def test_bad_factories(build: Callable[[int], nn.Module], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        describe(build, widths=WIDTHS, initializer_widths=(8, 32))
-
-
-def test_ties_that_change_with_the_width() -> None:
-    def build(width: int) -> nn.Module:
-        layers = nn.Sequential(nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False))
-        if width > 32:
-            layers[1].weight = layers[0].weight
-        return layers
-
-    with pytest.raises(ValueError, match="widths 16 and 64 tie different tensors"):
-        describe(build, widths=WIDTHS)
-
-
-def test_what_a_factory_raises_passes_through() -> None:
-    def build(width: int) -> nn.Module:
-        raise LookupError(f"no preset of width {width}")
-
-    with pytest.raises(LookupError, match="no preset of width 16"):
-        describe(build, widths=WIDTHS)
-
-
-def test_what_a_factory_raises_at_one_width_is_no_reason_for_real_builds() -> None:
-    def build(width: int) -> nn.Module:
-        return nn.MultiheadAttention(width, 16)
-
-    with pytest.raises(AssertionError, match="embed_dim must be divisible by num_heads"):
-        describe(build, widths=(16, 32, 40))
-
-
-@pytest.mark.parametrize("widths", [(16, 32), (16, 32, 32), (0, 16, 32), (16, 16, 32, 64)])
-def test_widths_that_do_not_tell(widths: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"widths are \(.*\); give 3 or more, positive and all different"):
-        describe(mlp, widths=widths)
 
 
 def test_the_order_of_widths_does_not_matter() -> None:
