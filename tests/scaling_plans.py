@@ -1,4 +1,4 @@
-"""Plans of four tensors, one of each role, for the tests of scaling."""
+"""Plans of four tensors, one of each role that grows with the width, for the tests of scaling."""
 
 from dataclasses import replace
 from itertools import product
@@ -13,7 +13,8 @@ from widthwise.scaling import (
     make_reference_plan,
 )
 from widthwise.theory import (
-    OPTIMIZER_RULES,
+    MATRIX_ROLES,
+    PAPER_OPTIMIZERS,
     PARAMETERIZATIONS,
     PRESCRIPTIONS,
     OptimizerRule,
@@ -23,12 +24,13 @@ from widthwise.theory import (
 )
 
 ROLES = {
-    role.value: TensorRole(role, constant) for role, constant in zip(Role, (1.0, 0.5, 0.75, 1.0), strict=True)
+    role.value: TensorRole(role, constant)
+    for role, constant in zip((*MATRIX_ROLES, Role.VECTOR), (1.0, 0.5, 0.75, 1.0), strict=True)
 }
 """One tensor per role, named as the role; the constants 1/2 and 3/4 show that constants are kept."""
 
 Arm = tuple[Parameterization, OptimizerRule, Prescription]
-ARMS: list[Arm] = list(product(PARAMETERIZATIONS.values(), OPTIMIZER_RULES.values(), PRESCRIPTIONS.values()))
+ARMS: list[Arm] = list(product(PARAMETERIZATIONS.values(), PAPER_OPTIMIZERS, PRESCRIPTIONS.values()))
 
 
 def arm_name(arm: Arm) -> str:

@@ -45,8 +45,8 @@ def test_doctests(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_doctests_are_found() -> None:
     finder = doctest.DocTestFinder(exclude_empty=True)
-    examples = [test for test in finder.find(import_module("widthwise.theory.exponents")) if test.examples]
-    assert len(examples) >= 3
+    theory = [import_module(name) for name in MODULES if name.startswith(f"{PACKAGE}.theory.")]
+    assert sum(bool(test.examples) for module in theory for test in finder.find(module)) >= 15
 
 
 @pytest.mark.parametrize("place", sorted(BLOCKS))

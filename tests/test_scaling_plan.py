@@ -14,6 +14,7 @@ from widthwise.theory import (
     ADAM,
     FULL_RATES,
     GLOBAL_RATE,
+    MATRIX_ROLES,
     MEAN_FIELD,
     MUP,
     NONE_RATES,
@@ -159,7 +160,7 @@ def test_a_plan_says_what_it_was_computed_from() -> None:
     assert (plan.width, plan.base_width) == (64, 16)
     assert (plan.parameterization, plan.optimizer, plan.prescription) == (MUP, SGD, NONE_RATES)
     assert (plan.anchor, plan.gauge, plan.epsilon) == (ABSOLUTE, EXPLICIT, EpsilonPolicy.CONSTANT)
-    assert [row.role for row in plan.rows.values()] == list(Role)
+    assert [row.role for row in plan.rows.values()] == [*MATRIX_ROLES, Role.VECTOR]
 
 
 def test_defaults_are_a_users() -> None:

@@ -7,6 +7,7 @@ import pytest
 from widthwise.theory import (
     ADAFACTOR,
     ADAM,
+    ALIGNMENTS,
     FULL,
     FULL_RATES,
     GLOBAL_RATE,
@@ -16,6 +17,7 @@ from widthwise.theory import (
     NONE_RATES,
     NTK,
     OPTIMIZER_RULES,
+    PAPER_OPTIMIZERS,
     PARAMETERIZATIONS,
     PRESCRIPTIONS,
     SGD,
@@ -87,5 +89,9 @@ def test_prescribed_exponents(role: Role) -> None:
 def test_names_are_the_ones_that_specs_use() -> None:
     assert list(PRESCRIPTIONS) == ["global", "full", "none"]
     assert list(PARAMETERIZATIONS) == ["standard", "ntk", "mup", "mean-field"]
-    assert list(OPTIMIZER_RULES) == ["sgd", "adam", "adafactor"]
-    assert [str(role) for role in Role] == ["embedding", "hidden", "readout", "vector"]
+    assert list(OPTIMIZER_RULES) == [
+        *("sgd", "adam", "adafactor", "adam-atan2", "rmsprop", "lion", "adam-ps", "muon")
+    ]
+    assert [rule.name for rule in PAPER_OPTIMIZERS] == ["sgd", "adam", "adafactor"]
+    assert list(ALIGNMENTS) == ["full", "mid", "none"]
+    assert [str(role) for role in Role] == ["embedding", "hidden", "readout", "vector", "fixed"]

@@ -1,11 +1,12 @@
 """The paper's stability conditions, written down once more, and an exhaustive search over them.
 
-Nothing of the closed form is used here. Exponents are integers in units of 1/4, so that the search is exact and fast.
+Nothing of the solver is used here. Exponents are integers in units of 1/4, so that the search is exact and fast.
 Legend: a, b, c per layer (embedding, hidden ..., readout); alpha, omega, u the alignment; r_l >= 0 says that layer
 l's change stays bounded; g_l is the gradient's exponent.
 
 Source: Everett et al. 2024 (arXiv 2407.05872), the table of stability constraints. Its gradient exponent for SGD is
-read as a minimum: the gradient scales with the larger of the initial readout and the readout's update.
+read as a minimum: the gradient scales with the larger of the initial readout and the readout's update. Muon is not the
+paper's: hidden matrices move by orthogonal updates, whose n x n entries have size n^(-1/2); Adam does the rest.
 """
 
 from collections.abc import Iterator
@@ -45,18 +46,22 @@ def residuals(case: Case, c: tuple[int, ...]) -> list[int]:
     a, b, readout = case.a, case.b, len(c) - 1
     gradient = min(a[readout] + b[readout], 2 * a[readout] + c[readout])
     # SGD: g_l = gradient + a_l, so that g_l + a_l + c_l = gradient + 2 a_l + c_l.
-    first = {"sgd": gradient + 2 * a[0] + c[0], "adam": a[0] + c[0], "adafactor": c[0]}
+    first = {"sgd": gradient + 2 * a[0] + c[0], "adam": a[0] + c[0], "muon": a[0] + c[0], "adafactor": c[0]}
     r = [first[case.optimizer]]
     for layer in range(1, readout):
         update = {
             "sgd": gradient + 2 * a[layer] + c[layer],
             "adam": a[layer] + c[layer],
             "adafactor": HALF + c[layer],
+            "muon": HALF + a[layer] + c[layer],
         }[case.optimizer]
-        r.append(min(update - case.alpha, update + r[-1] - case.u, HALF + r[-1] - case.omega))
+        # An orthogonal update keeps the size of what it meets: sqrt(n) from n products of entries n^(-1/2).
+        alpha, u = (HALF, HALF) if case.optimizer == "muon" else (case.alpha, case.u)
+        r.append(min(update - alpha, update + r[-1] - u, HALF + r[-1] - case.omega))
     update = {
         "sgd": 2 * a[readout] + c[readout],
         "adam": a[readout] + c[readout],
+        "muon": a[readout] + c[readout],
         "adafactor": a[readout] + b[readout] + c[readout],
     }[case.optimizer]
     initial = a[readout] + b[readout] + r[-1] - case.omega

@@ -7,7 +7,7 @@ from widthwise.theory.conditions import Kind
 from widthwise.theory.network import Layer
 from widthwise.theory.parameterization import ZERO
 from widthwise.theory.role import Role
-from widthwise.theory.solution import Solution
+from widthwise.theory.solution import TIE_BREAKS, Solution
 
 LIMITS = (Kind.UPDATE, Kind.CROSS, Kind.SCALE, Kind.GRADIENT_UPDATE, Kind.NO_WORSE)
 NAMED = 3
@@ -41,7 +41,7 @@ def bindings(solution: Solution, layer: str) -> tuple[Binding, ...]:
             kind=meaning.kind,
             exponent={Kind.UPDATE: term.alpha, Kind.CROSS: term.u}.get(meaning.kind) if contracts else None,
             through=meaning.through,
-            price=next((prices[row] for prices in certificate.prices if prices.get(row)), ZERO),
+            price=next((prices[row] for prices in certificate.prices[:-TIE_BREAKS] if prices.get(row)), ZERO),
         )
         for row, meaning in enumerate(conditions.meanings)
         if meaning.layer == layer and meaning.kind in LIMITS and certificate.slack(row) == 0
@@ -57,9 +57,15 @@ def sentence(solution: Solution, layer: str) -> str:
         return f"{layer} is frozen: it has no rate"
     if found.unconstrained:
         return f"{layer} rate unconstrained: logits may grow, and nothing else limits it"
-    limit = f"{layer} rate limited by {_because(described, solution.binding(layer)[0])}"
+    first = solution.binding(layer)[0]
+    limit = f"{layer} rate limited by {_because(described, first)}"
     if found.r and found.role is not Role.READOUT:
-        return f"{limit}; its output changes by only n^-({found.r}), {_slack_reason(solution, layer)}"
+        reason = (
+            "the largest that such updates can do"
+            if first.kind is Kind.SCALE
+            else _slack_reason(solution, layer)
+        )
+        return f"{limit}; its output changes by only n^-({found.r}), {reason}"
     return limit
 
 

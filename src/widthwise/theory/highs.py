@@ -3,11 +3,11 @@
 """Proposals by HiGHS, through scipy: a vertex in floating point, rounded to the data's common denominator.
 
 Written as c - r and G - c, the conditions are differences of two variables, so that vertices have the constants'
-denominator and prices are integers; bounds on rates can multiply both by a small integer, which is tried too. The
-certificate decides; nothing here is trusted.
+denominator and prices are integers; bounds on rates can multiply both by an integer, and such fractions are tried too.
+The certificate decides; nothing here is trusted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import accumulate
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SOURCE = "HiGHS"
 OPTIMAL, INFEASIBLE, UNBOUNDED = 0, 2, 3
 MULTIPLES = (1, 2, 3, 4, 6, 12)
+LARGEST_DENOMINATOR = 1000
+"""Of the simplest fractions, where several layers share one amount: thirds, tenths."""
 NOISE = 1e-6
 """Prices are multiples of at least 1/12; what is smaller than this is rounding."""
 BASE, MOST_DIGITS = 512, 3
@@ -62,18 +64,35 @@ def _certified(
     program: LinearProgram, point: Sequence[float], stages: Sequence[Mapping[int, float]]
 ) -> Certificate:
     failure: UncertifiedError | None = None
-    for multiple in MULTIPLES:
-        candidate = Certificate(
-            program,
-            tuple(_rounded(value, multiple * program.denominator) for value in point),
-            tuple(_rounded_prices(prices, multiple) for prices in stages),
-            SOURCE,
-        )
+    for candidate in _roundings(program, point, stages):
         try:
             return candidate.check()
         except UncertifiedError as error:
             failure = failure or error
     raise UncertifiedError(f"no rounding of the vertex that HiGHS proposes is proven optimal: {failure}")
+
+
+def _roundings(
+    program: LinearProgram, point: Sequence[float], stages: Sequence[Mapping[int, float]]
+) -> Iterator[Certificate]:
+    """The vertex on lattices of growing fineness, and with each number as the simplest fraction near it."""
+    for multiple in MULTIPLES:
+        yield Certificate(
+            program,
+            tuple(_rounded(value, multiple * program.denominator) for value in point),
+            tuple(_rounded_prices(prices, multiple) for prices in stages),
+            SOURCE,
+        )
+    unit = program.denominator
+    yield Certificate(
+        program,
+        tuple(Fraction(value * unit).limit_denominator(LARGEST_DENOMINATOR) / unit for value in point),
+        tuple(
+            {row: Fraction(price).limit_denominator(LARGEST_DENOMINATOR) for row, price in prices.items()}
+            for prices in stages
+        ),
+        SOURCE,
+    )
 
 
 def _one_by_one(

@@ -214,6 +214,7 @@ def _solution(draft: Solution) -> Solution:
         for layer in draft.network.layers:
             r = moved[layer.name]
             if layer.role is not Role.READOUT and r is not None and r > draft.slack:
+                # A frozen layer of several inputs: the smallest r counts, which no linear program says.
                 raise UncertifiedError(
                     f"the change of {layer.name!r} gives up {r}, more than the bound {draft.slack}"
                 )
