@@ -221,6 +221,6 @@ def test_slack_that_is_forced_is_not_called_a_trade() -> None:
     """Adafactor's c = 0 and alignment of 1/4 everywhere: the hidden layer cannot change by more than n^(-1/4)."""
     weak = Alignment("weak", HALF / 2, HALF / 2, HALF / 2)
     assert solve(STANDARD, ADAFACTOR, weak).why("hidden") == (
-        "hidden rate limited by the size of its own weights, to which its updates are proportional (c >= 0); its output "
-        "changes by only n^-(1/4), the largest that such updates can do"
+        "hidden rate limited by the size of its own weights, to which its updates are proportional (c >= 0); "
+        "its output changes by only n^-(1/4), the largest that such updates can do"
     )

@@ -59,7 +59,8 @@ def solve(
         ValueError: an alignment that does not fit the network, a preference for a role that it does not have or whose
             optimum is unbounded, a negative slack.
         InfeasibleError: conditions that no rates satisfy, with the amount by which they miss.
-        UncertifiedError: a proposal that could not be proven; nothing is returned unproven.
+        UncertifiedError: a proposal that could not be proven; nothing is returned unproven. Known to happen for a bound
+            on the slack of a frozen layer with several inputs alone.
 
     Example:
         >>> from widthwise.theory import ADAM, STANDARD
