@@ -7,8 +7,8 @@ from widthwise.scaling import (
     Anchor,
     EpsilonPolicy,
     Gauge,
-    PlanRow,
-    ScalingPlan,
+    ReferencePlan,
+    ReferenceRow,
     TensorRole,
     make_reference_plan,
 )
@@ -45,7 +45,7 @@ def plan_of(
     anchor: Anchor = Anchor.RELATIVE,
     gauge: Gauge = Gauge.FOLDED,
     epsilon: EpsilonPolicy = EpsilonPolicy.CONSTANT,
-) -> ScalingPlan:
+) -> ReferencePlan:
     parameterization, optimizer, prescription = arm
     return make_reference_plan(
         ROLES,
@@ -60,12 +60,12 @@ def plan_of(
     )
 
 
-def factors(row: PlanRow) -> tuple[float, float, float, float]:
+def factors(row: ReferenceRow) -> tuple[float, float, float, float]:
     """(init, multiplier, rate, epsilon)."""
     return row.init, row.multiplier, row.rate, row.epsilon
 
 
-def without_epsilon(plan: ScalingPlan) -> dict[str, PlanRow]:
+def without_epsilon(plan: ReferencePlan) -> dict[str, ReferenceRow]:
     """The rows, with what a constant epsilon and the gradient's exponent say taken out."""
     return {
         name: replace(row, epsilon=0.0, exponents=replace(row.exponents, g=row.exponents.a))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling_plans import ARMS, ROLES, Arm, arm_name, factors, plan_of
-from widthwise.scaling import Anchor, EpsilonPolicy, Gauge, ScalingPlan, make_reference_plan, resolve
+from widthwise.scaling import Anchor, EpsilonPolicy, Gauge, ReferencePlan, make_reference_plan, resolve
 from widthwise.theory import (
     ADAFACTOR,
     ADAM,
@@ -124,7 +124,7 @@ def test_relative_plan_is_the_ratio_of_two_absolute_plans(
 ) -> None:
     """A few powers, each good to an ulp: 1e-14."""
 
-    def absolute(n: int) -> ScalingPlan:
+    def absolute(n: int) -> ReferencePlan:
         return plan_of(arm, width=n, base_width=base, anchor=ABSOLUTE, gauge=EXPLICIT, epsilon=epsilon)
 
     relative = plan_of(arm, width=width, base_width=base, gauge=EXPLICIT, epsilon=epsilon)

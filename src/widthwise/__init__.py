@@ -14,21 +14,27 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from widthwise.analysis import transfer
-    from widthwise.scaling import ScalingPlan, make_reference_plan
+    from widthwise.measure import coordinate_check
+    from widthwise.scaling import Rule, ScalingPlan, make_plan, make_reference_plan
     from widthwise.study import run_study
     from widthwise.theory import (
         ADAFACTOR,
         ADAM,
+        ADAM_ATAN2,
         FULL,
         MEAN_FIELD,
+        MID,
+        MUON,
         MUP,
         NONE,
         NTK,
         SGD,
         STANDARD,
+        Alignment,
         Role,
         exponent_table,
         role_exponents,
+        solve,
     )
 
 __version__ = "0.1.0"
@@ -36,39 +42,55 @@ __version__ = "0.1.0"
 __all__ = [
     "ADAFACTOR",
     "ADAM",
+    "ADAM_ATAN2",
     "FULL",
     "MEAN_FIELD",
+    "MID",
+    "MUON",
     "MUP",
     "NONE",
     "NTK",
     "SGD",
     "STANDARD",
+    "Alignment",
     "Role",
+    "Rule",
     "ScalingPlan",
     "__version__",
+    "coordinate_check",
     "exponent_table",
+    "make_plan",
     "make_reference_plan",
     "role_exponents",
     "run_study",
+    "solve",
     "transfer",
 ]
 
 _LAZY = {
     "ADAFACTOR": "widthwise.theory",
     "ADAM": "widthwise.theory",
+    "ADAM_ATAN2": "widthwise.theory",
+    "Alignment": "widthwise.theory",
     "FULL": "widthwise.theory",
     "MEAN_FIELD": "widthwise.theory",
+    "MID": "widthwise.theory",
+    "MUON": "widthwise.theory",
     "MUP": "widthwise.theory",
     "NONE": "widthwise.theory",
     "NTK": "widthwise.theory",
     "Role": "widthwise.theory",
+    "Rule": "widthwise.scaling",
     "SGD": "widthwise.theory",
     "STANDARD": "widthwise.theory",
     "ScalingPlan": "widthwise.scaling",
+    "coordinate_check": "widthwise.measure",
     "exponent_table": "widthwise.theory",
+    "make_plan": "widthwise.scaling",
     "make_reference_plan": "widthwise.scaling",
     "role_exponents": "widthwise.theory",
     "run_study": "widthwise.study",
+    "solve": "widthwise.theory",
     "transfer": "widthwise.analysis",
 }
 """Public name -> the module that owns it. The one table from which top-level names resolve."""

@@ -6,7 +6,9 @@ transfer, 4 undecided.
 
 import typer
 
+from widthwise.cli.check import check
 from widthwise.cli.exponents import exponents
+from widthwise.cli.plan import plan
 from widthwise.cli.study import study_app
 from widthwise.cli.transfer import transfer_table
 
@@ -18,7 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("check")(check)
 app.command("exponents")(exponents)
+app.command("plan")(plan)
 app.command("transfer")(transfer_table)
 app.add_typer(study_app, name="study")
 

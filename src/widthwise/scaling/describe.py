@@ -16,7 +16,13 @@ from widthwise.scaling.growth import Growth, GrowthKind, fit_growth
 from widthwise.scaling.initializers import InitializerFit
 from widthwise.scaling.module_rules import ancestry, module_axes
 from widthwise.scaling.own_initializers import measure_initializers
-from widthwise.scaling.role_decision import Ambiguous, Decision, ambiguity_message, decide
+from widthwise.scaling.role_decision import (
+    Ambiguous,
+    Decision,
+    ambiguity_message,
+    decide,
+    numberless,
+)
 from widthwise.scaling.rules import Rule, match_rules
 from widthwise.scaling.skeleton import Names, Skeleton, read_skeletons
 
@@ -91,7 +97,16 @@ def describe(
         first: _tensor(names, skeletons, growth, decisions, matched, fits.get(first))
         for first, names in ties.items()
     }
-    return ModelDescription(ordered, drawn_at, built, tensors)
+    return ModelDescription(ordered, drawn_at, built, tensors, _growing_heads(skeletons))
+
+
+def _growing_heads(skeletons: Sequence[Skeleton]) -> Mapping[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for name in skeletons[0].heads:
+        sizes = tuple(skeleton.heads[name] for skeleton in skeletons if name in skeleton.heads)
+        if len(set(sizes)) > 1:
+            found.setdefault(numberless(name), sizes)
+    return found
 
 
 def _ascending(widths: Sequence[int], *, least: int, what: str) -> tuple[int, ...]:

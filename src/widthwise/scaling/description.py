@@ -4,7 +4,7 @@ Nothing here knows torch. `describe` makes these values; a plan is computed from
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from widthwise.scaling.axis import Axis
@@ -79,12 +79,15 @@ class ModelDescription:
         initializer_widths: at which initializers were drawn.
         built: how the shapes were read: `meta`, or why real builds were needed.
         tensors: by name, in the model's order; tied tensors once.
+        growing_heads: sizes of attention heads at the described widths, where they are not the same at each: by module,
+            layers that differ only in their number as one.
     """
 
     widths: tuple[int, ...]
     initializer_widths: tuple[int, ...]
     built: str
     tensors: Mapping[str, TensorDescription]
+    growing_heads: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
 
     def table(self) -> str:
         """The description as plain text, layers that differ only in their number in one row.

@@ -36,6 +36,7 @@ def description_to_json(description: ModelDescription) -> dict[str, Any]:
         "initializer_widths": list(description.initializer_widths),
         "built": description.built,
         "tensors": [_tensor_to_json(tensor) for tensor in description.tensors.values()],
+        "growing_heads": {name: list(sizes) for name, sizes in description.growing_heads.items()},
     }
 
 
@@ -56,6 +57,7 @@ def description_from_json(values: Json) -> ModelDescription:
             initializer_widths=tuple(values["initializer_widths"]),
             built=values["built"],
             tensors={tensor.name: tensor for tensor in tensors},
+            growing_heads={name: tuple(sizes) for name, sizes in values["growing_heads"].items()},
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a whole description ({error!r}); describe the model again") from error
@@ -70,7 +72,7 @@ def _tensor_to_json(tensor: TensorDescription) -> dict[str, Any]:
         "role": tensor.role.value,
         "rule": tensor.rule,
         "reason": tensor.reason,
-        "initializer": None if tensor.initializer is None else _fit_to_json(tensor.initializer),
+        "initializer": None if tensor.initializer is None else initializer_to_json(tensor.initializer),
         "forward_factor": str(tensor.forward_factor),
         "aliases": [
             {
@@ -97,7 +99,7 @@ def _tensor_from_json(values: Json) -> TensorDescription:
         role=Role(values["role"]),
         rule=values["rule"],
         reason=values["reason"],
-        initializer=None if values["initializer"] is None else _fit_from_json(values["initializer"]),
+        initializer=None if values["initializer"] is None else initializer_from_json(values["initializer"]),
         forward_factor=Fraction(values["forward_factor"]),
         aliases=tuple(
             Alias(
@@ -137,7 +139,8 @@ def _growth_from_json(values: Json) -> Growth:
     )
 
 
-def _fit_to_json(fit: InitializerFit) -> dict[str, Any]:
+def initializer_to_json(fit: InitializerFit) -> dict[str, Any]:
+    """An initializer's fit as values of JSON."""
     return {
         "draw": fit.draw.value,
         "exponent": None if fit.exponent is None else str(fit.exponent),
@@ -148,10 +151,12 @@ def _fit_to_json(fit: InitializerFit) -> dict[str, Any]:
         "widths": list(fit.widths),
         "scales": list(fit.scales),
         "candidates": [str(exponent) for exponent in fit.candidates],
+        "errors": list(fit.errors),
     }
 
 
-def _fit_from_json(values: Json) -> InitializerFit:
+def initializer_from_json(values: Json) -> InitializerFit:
+    """The fit that `initializer_to_json` wrote."""
     return InitializerFit(
         draw=Draw(values["draw"]),
         exponent=None if values["exponent"] is None else Fraction(values["exponent"]),
@@ -162,6 +167,7 @@ def _fit_from_json(values: Json) -> InitializerFit:
         widths=tuple(values["widths"]),
         scales=tuple(values["scales"]),
         candidates=tuple(Fraction(exponent) for exponent in values["candidates"]),
+        errors=tuple(values["errors"]),
     )
 
 

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from math import inf, log, prod, sqrt
+from math import exp, inf, log, prod, sqrt
 
 from widthwise.scaling.growth import Growth, GrowthKind, fit_growth
 
@@ -105,6 +105,7 @@ class InitializerFit:
         widths: at which it was drawn.
         scales: spread at each (random, shifted), value (constant) or root mean square (pattern).
         candidates: the exponents that hold: one if it is determined, none if no law holds or it was declared.
+        errors: standard error of log scale at each width, from the number of entries; empty where a scale is 0.
     """
 
     draw: Draw
@@ -116,6 +117,7 @@ class InitializerFit:
     widths: tuple[int, ...]
     scales: tuple[float, ...]
     candidates: tuple[Fraction, ...]
+    errors: tuple[float, ...] = ()
 
     def scale_ratio(self, width: int, base_width: int) -> float:
         """The scale at one width over the scale at another, by the law.
@@ -135,6 +137,35 @@ class InitializerFit:
         if self.size is None:
             return (width / base_width) ** -float(self.exponent)
         return (self.size.size_at(width) / self.size.size_at(base_width)) ** -float(self.exponent)
+
+    def scale_at(self, width: int) -> float:
+        """The scale at a width: what was measured, carried on by the law (the mean of logs, weighted by their errors).
+
+        Raises:
+            ValueError: the exponent is undetermined.
+
+        Example:
+            >>> samples = {n: Sample((n, 9), 9000, n**-0.5, n**-0.5, None) for n in (16, 64)}
+            >>> round(fit_initializer(samples).scale_at(256), 6)
+            0.0625
+        """
+        if not all(self.scales):
+            return 0.0
+        carried = [abs(s) * self.scale_ratio(width, n) for n, s in zip(self.widths, self.scales, strict=True)]
+        weights = [error**-2 for error in self.errors] or [1.0] * len(carried)
+        total = sum(weights)
+        return exp(sum(weight * log(x) for weight, x in zip(weights, carried, strict=True)) / total)
+
+    @property
+    def scale_error(self) -> float:
+        """The standard error of log `scale_at`: a law measured at small widths is itself a little off.
+
+        Example:
+            >>> samples = {n: Sample((n, 9), 5000, 0.02, 0.02, None) for n in (16, 64)}
+            >>> round(fit_initializer(samples).scale_error, 4)   # sqrt(1 / (2 * 10000)), and rounding
+            0.0072
+        """
+        return 1 / sqrt(sum(error**-2 for error in self.errors)) if self.errors else 0.0
 
     def evidence(self) -> str:
         """The measurement in words, for errors and notes."""
@@ -184,13 +215,13 @@ def fit_initializer(samples: Mapping[int, Sample], *, declared: Fraction | None 
         held = (Fraction(0),) if always else ()
         exponent = Fraction(0) if always else declared
         return InitializerFit(draw, exponent, "n", None, None, None, widths, scales, held)
-    errors = [_error(sample, draw) for sample in ordered]
+    errors = tuple(_error(sample, draw) for sample in ordered)
     slope, standard_error = _slope(widths, scales, errors)
     if declared is not None:
-        return InitializerFit(draw, declared, "n", None, slope, standard_error, widths, scales, ())
+        return InitializerFit(draw, declared, "n", None, slope, standard_error, widths, scales, (), errors)
     held, base, size = _law(widths, scales, errors, [sample.shape for sample in ordered])
     exponent = held[0] if len(held) == 1 else None
-    return InitializerFit(draw, exponent, base, size, slope, standard_error, widths, scales, held)
+    return InitializerFit(draw, exponent, base, size, slope, standard_error, widths, scales, held, errors)
 
 
 def _error(sample: Sample, draw: Draw) -> float:

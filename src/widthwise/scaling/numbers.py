@@ -6,7 +6,7 @@ Two trials with the same numbers are the same run, whatever parameterization and
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from widthwise.scaling.plan import ScalingPlan
+from widthwise.scaling.reference_plan import ReferencePlan
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TensorNumbers:
     epsilon: float
 
 
-def resolve(plan: ScalingPlan, *, learning_rate: float, epsilon: float) -> Mapping[str, TensorNumbers]:
+def resolve(plan: ReferencePlan, *, learning_rate: float, epsilon: float) -> Mapping[str, TensorNumbers]:
     """The plan's factors applied to a base learning rate and a base epsilon.
 
     Raises:

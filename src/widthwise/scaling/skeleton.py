@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from widthwise.scaling.head_sizes import head_sizes
 from widthwise.scaling.seeding import seeded
 
 if TYPE_CHECKING:
@@ -43,11 +44,13 @@ class Skeleton:
     Args:
         parameters: by every dotted name, tied ones under each.
         ties: the names of each tensor, in the model's order, the first first.
+        heads: the size of an attention head in each module that states one, by the module's name.
     """
 
     width: int
     parameters: Mapping[str, Parameter]
     ties: tuple[Names, ...]
+    heads: Mapping[str, int]
 
 
 def read_skeletons(
@@ -105,7 +108,7 @@ def _read(model: "nn.Module", width: int) -> Skeleton:
             local_name=local_name,
             trainable=parameter.requires_grad,
         )
-    return Skeleton(width, parameters, tuple(map(tuple, names_of.values())))
+    return Skeleton(width, parameters, tuple(map(tuple, names_of.values())), head_sizes(model))
 
 
 def check_model(model: object, width: int) -> None:

@@ -10,7 +10,7 @@ from widthwise.scaling import (
     TRANSFORMER_ROLES,
     EpsilonPolicy,
     Gauge,
-    ScalingPlan,
+    ReferencePlan,
     TensorRole,
     assign_roles,
     make_reference_plan,
@@ -185,7 +185,7 @@ def expand(spec: StudySpec, *, corpus: str, population_size: int) -> StudyPlan:
 
 def _plans(
     spec: StudySpec, arm: Arm, roles: Mapping[str, TensorRole], width: int
-) -> Mapping[Gauge, ScalingPlan]:
+) -> Mapping[Gauge, ReferencePlan]:
     policy = arm.optimizer.epsilon_policy if isinstance(arm.optimizer, AdamSpec) else EpsilonPolicy.CONSTANT
     return {
         gauge: make_reference_plan(
@@ -206,7 +206,7 @@ def _plans(
 def _recipe(
     spec: StudySpec,
     arm: Arm,
-    plans: Mapping[Gauge, ScalingPlan],
+    plans: Mapping[Gauge, ReferencePlan],
     *,
     width: int,
     rate: float,

@@ -60,7 +60,7 @@ class EpsilonPolicy(StrEnum):
 
 
 @dataclass(frozen=True)
-class PlanRow:
+class ReferenceRow:
     """One tensor's numbers at one width.
 
     Args:
@@ -80,7 +80,7 @@ class PlanRow:
 
 
 @dataclass(frozen=True)
-class ScalingPlan:
+class ReferencePlan:
     """Every tensor's numbers at one width, and what they were computed from."""
 
     width: int
@@ -91,7 +91,7 @@ class ScalingPlan:
     anchor: Anchor
     gauge: Gauge
     epsilon: EpsilonPolicy
-    rows: Mapping[str, PlanRow]
+    rows: Mapping[str, ReferenceRow]
 
 
 def make_reference_plan(
@@ -105,7 +105,7 @@ def make_reference_plan(
     anchor: Anchor = Anchor.RELATIVE,
     gauge: Gauge = Gauge.FOLDED,
     epsilon: EpsilonPolicy = EpsilonPolicy.CONSTANT,
-) -> ScalingPlan:
+) -> ReferencePlan:
     """The plan of a reference model at a width.
 
     Args:
@@ -137,7 +137,7 @@ def make_reference_plan(
         )
         for name, tensor in roles.items()
     }
-    return ScalingPlan(
+    return ReferencePlan(
         width=width,
         base_width=base_width,
         parameterization=parameterization,
@@ -168,7 +168,7 @@ def _row(
     optimizer: OptimizerRule,
     widths: tuple[int, int],
     frame: tuple[Anchor, Gauge, EpsilonPolicy],
-) -> PlanRow:
+) -> ReferenceRow:
     anchor, gauge, epsilon = frame
     own = role_exponents
     theta = -own.a if gauge is Gauge.FOLDED else ZERO
@@ -184,7 +184,7 @@ def _row(
         width, base_width = widths
         return float(base_width) ** -float(base_exponent) * (width / base_width) ** -float(exponent)
 
-    return PlanRow(
+    return ReferenceRow(
         role=tensor.role,
         exponents=shifted,
         init=tensor.constant * value(at_base.b, shifted.b),

@@ -1,0 +1,27 @@
+"""Measurements on a user's model: the coordinate check.
+
+`coordinate_check` trains a planned model a few steps at several widths and compares the slopes of what it measures with
+theory's. `plan_ladder` makes the plans of many widths from one description.
+"""
+
+from widthwise.measure.check_result import CoordinateCheck
+from widthwise.measure.coordinate_check import coordinate_check
+from widthwise.measure.language import next_token_loss, random_tokens
+from widthwise.measure.plan_ladder import plan_ladder
+from widthwise.measure.run_once import Key, Quantity
+from widthwise.measure.slope import SlopeInterval
+from widthwise.measure.verdict import CheckRow, Margins, Verdict
+
+__all__ = [
+    "CheckRow",
+    "CoordinateCheck",
+    "Key",
+    "Margins",
+    "Quantity",
+    "SlopeInterval",
+    "Verdict",
+    "coordinate_check",
+    "next_token_loss",
+    "plan_ladder",
+    "random_tokens",
+]

@@ -1,0 +1,48 @@
+"""Small widths at which a user's factory can be drawn for real."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from widthwise.scaling.growth import fit_growth
+from widthwise.scaling.skeleton import Skeleton, read_skeletons
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def small_widths(
+    build: "Callable[[int], nn.Module]", base_width: int, widths: Sequence[int]
+) -> tuple[int, ...]:
+    """Three widths for drawing initializers: a quarter, half and all of the base width where the factory accepts them.
+
+    A factory with constraints of its own (heads of 64) refuses by an error, or by making other tensors, or sizes that
+    break the law of the larger ones (a rank of n / 16 that cannot fall below 1); then the three smallest of `widths`
+    serve.
+    """
+    candidates = (base_width // 4, base_width // 2, base_width)
+    fallback = tuple(sorted(widths)[:3])
+    if candidates[0] < 1 or base_width % 4:
+        return fallback
+    every = sorted({*candidates, *widths})
+    try:
+        skeletons, _ = read_skeletons(build, every, real_widths=candidates)
+    except Exception:  # whatever the factory raises: it does not accept the width
+        return fallback
+    return candidates if _follow_one_law(skeletons) else fallback
+
+
+def _follow_one_law(skeletons: Sequence[Skeleton]) -> bool:
+    first = skeletons[0]
+    if any(s.parameters.keys() != first.parameters.keys() for s in skeletons):
+        return False
+    grows = False
+    for name in first.parameters:
+        shapes = [skeleton.parameters[name].shape for skeleton in skeletons]
+        if len({len(shape) for shape in shapes}) > 1:
+            return False
+        for sizes in zip(*shapes, strict=True):
+            try:
+                grows |= fit_growth([skeleton.width for skeleton in skeletons], sizes).grows
+            except ValueError:
+                return False
+    return grows
