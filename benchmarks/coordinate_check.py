@@ -40,6 +40,7 @@ from widthwise.measure.run_once import Recipe, run_once  # noqa: E402
 from widthwise.theory import ADAM, PARAMETERIZATIONS, SGD, OptimizerRule  # noqa: E402
 
 GROUP = 5
+JUDGED = (Verdict.PASS, Verdict.FAIL, Verdict.UNDECIDED)
 RATES = {SGD: 0.1, ADAM: 1e-3}
 
 
@@ -100,12 +101,7 @@ def checks(model: Model, planner: Planner, optimizer: OptimizerRule) -> list[Coo
 
 def correct_rows(label: str, found: Sequence[CoordinateCheck]) -> list[Row]:
     """False alarms and undecided rows of correct plans."""
-    judged = [
-        row
-        for check in found
-        for row in check.rows
-        if row.verdict in (Verdict.PASS, Verdict.FAIL, Verdict.UNDECIDED)
-    ]
+    judged = [row for check in found for row in check.rows if row.verdict in JUDGED]
     count = len(judged)
     alarms = sum(row.verdict is Verdict.FAIL for row in judged) / count
     undecided = sum(row.verdict is Verdict.UNDECIDED for row in judged) / count
@@ -224,9 +220,7 @@ def gpu_record(device: str, widths: Sequence[int], seeds: int) -> dict[str, Any]
                 learning_rate=RATES[optimizer],
             )  # fmt: skip
             found[label] = check
-            judged = [
-                row for row in check.rows if row.verdict in (Verdict.PASS, Verdict.FAIL, Verdict.UNDECIDED)
-            ]
+            judged = [row for row in check.rows if row.verdict in JUDGED]
             passed = sum(row.verdict is Verdict.PASS for row in judged) / len(judged)
             rows.append(
                 Row(
