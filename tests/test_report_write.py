@@ -86,6 +86,6 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Path, "write_bytes", fail)
     (tmp_path / "a").write_text("old")
     with pytest.raises(ValueError, match="No space left on device; free some space"):
-        write._write_all(tmp_path, {"a": b"new", "b": b"new"})
+        write.write_all(tmp_path, {"a": b"new", "b": b"new"})
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() == "old"

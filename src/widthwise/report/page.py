@@ -39,7 +39,7 @@ def render_page(data: PageData, figures: tuple[Figure, ...] | None = None) -> st
     }
     counts = [name for name in COUNT_ORDER if name in data.counts]
     counts += sorted(set(data.counts) - set(counts))
-    return _environment().get_template("template.html.j2").render(
+    return environment().get_template("template.html.j2").render(
         data=data,
         headline=headline(analysis),
         answers=[
@@ -69,7 +69,8 @@ def safe_json(value: Any) -> Markup:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates, with HTML escaped and unknown names refused."""
     return Environment(
         loader=PackageLoader("widthwise", "report"),
         autoescape=True,

@@ -31,15 +31,15 @@ def write_report(data: PageData, folder: Path | str) -> tuple[Path, ...]:
     target = Path(folder)
     figures = make_figures(data)
     names = [PAGE_NAME, *(f"{figure.name}{kind}" for figure in figures for kind in (".png", ".svg"))]
-    _check(target, names)
+    check_target(target, names)
     contents = [
         render_page(data, figures).encode(),
-        *(image for figure in figures for image in _images(figure)),
+        *(image for figure in figures for image in figure_images(figure)),
     ]
-    return _write_all(target, dict(zip(names, contents, strict=True)))
+    return write_all(target, dict(zip(names, contents, strict=True)))
 
 
-def _check(folder: Path, names: list[str]) -> None:
+def check_target(folder: Path, names: list[str]) -> None:
     """Refuse a folder that cannot be created or written to, and a name that a folder has taken."""
     existing = folder
     while not existing.exists() and existing != existing.parent:
@@ -60,13 +60,15 @@ def _check(folder: Path, names: list[str]) -> None:
         )
 
 
-def _images(figure: Figure) -> tuple[bytes, bytes]:
+def figure_images(figure: Figure) -> tuple[bytes, bytes]:
+    """A figure as PNG and SVG."""
     spec, version = static_spec(figure), schema_version()
     png = vl_convert.vegalite_to_png(spec, vl_version=version, scale=_SCALE)
     return png, vl_convert.vegalite_to_svg(spec, vl_version=version).encode()
 
 
-def _write_all(folder: Path, contents: dict[str, bytes]) -> tuple[Path, ...]:
+def write_all(folder: Path, contents: dict[str, bytes]) -> tuple[Path, ...]:
+    """Write files by name into a folder, all of them or none, and give their paths."""
     staged: list[tuple[Path, Path]] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,8 @@ from markupsafe import Markup
 from widthwise.report.check_figures import check_figures
 from widthwise.report.check_page import CheckPage
 from widthwise.report.numbers import MISSING, fixed
-from widthwise.report.page import _environment
-from widthwise.report.write import _check, _images, _write_all
+from widthwise.report.page import environment
+from widthwise.report.write import check_target, figure_images, write_all
 
 CHECK_PAGE_NAME = "check.html"
 SIGNS = {"pass": "✓", "fail": "✗", "undecided": "?", "undefined": MISSING, "reported": "•"}
@@ -22,7 +22,7 @@ def check_folder(folder: Path | str) -> None:
     Raises:
         ValueError: it cannot.
     """
-    _check(Path(folder), [CHECK_PAGE_NAME])
+    check_target(Path(folder), [CHECK_PAGE_NAME])
 
 
 def write_check(
@@ -46,14 +46,14 @@ def write_check(
         *(f"{figure.name}{kind}" for figure in figures for kind in (".png", ".svg")),
         *more,
     ]
-    _check(target, names)
-    images = [image for figure in figures for image in _images(figure)]
+    check_target(target, names)
+    images = [image for figure in figures for image in figure_images(figure)]
     drawings = [Markup(svg.decode()) for svg in images[1::2]]  # noqa: S704 - drawn here, every text of the data escaped
-    html = _environment().get_template("check.html.j2").render(
+    html = environment().get_template("check.html.j2").render(
         page=page, drawings=drawings, badge=BADGES[page.verdict], rows=_table(page)
     )  # fmt: skip
     contents = [html.encode(), *images, *more.values()]
-    return _write_all(target, dict(zip(names, contents, strict=True)))
+    return write_all(target, dict(zip(names, contents, strict=True)))
 
 
 def _table(page: CheckPage) -> list[dict[str, Any]]:
