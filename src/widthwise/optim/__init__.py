@@ -1,5 +1,27 @@
-"""Optimizer updates that broadcast over the members of a population. They know no theory."""
+"""Optimizers that know no theory: Adam-atan2 for training, and updates that broadcast over a population's members."""
 
+from widthwise.optim.adam_atan2 import AdamAtan2
+from widthwise.optim.angle_scale import scale_for_small_ratios, scale_for_unit_ratios
 from widthwise.optim.member_update import AdamAtan2Update, AdamUpdate, MemberUpdate, SgdUpdate, State
+from widthwise.optim.non_finite import NonFinite
+from widthwise.optim.rounding import NEAREST, StochasticRounding
+from widthwise.optim.second_moment import ROOT, SQUARED
+from widthwise.optim.weight_decay import NO_DECAY, WeightDecay
 
-__all__ = ["AdamAtan2Update", "AdamUpdate", "MemberUpdate", "SgdUpdate", "State"]
+__all__ = [
+    "NEAREST",
+    "NO_DECAY",
+    "ROOT",
+    "SQUARED",
+    "AdamAtan2",
+    "AdamAtan2Update",
+    "AdamUpdate",
+    "MemberUpdate",
+    "NonFinite",
+    "SgdUpdate",
+    "State",
+    "StochasticRounding",
+    "WeightDecay",
+    "scale_for_small_ratios",
+    "scale_for_unit_ratios",
+]

@@ -1,0 +1,37 @@
+"""The part of a sharded tensor that is on this process.
+
+Adam-atan2 works element by element, so that each process can update its own shard.
+"""
+
+from torch import Tensor
+from torch.nn import Parameter
+
+from widthwise.optim.address_table import Columns
+
+
+def local_columns(columns: Columns) -> Columns:
+    """The local part of every tensor of a group."""
+    local = (local_tensors(tensors) for tensors in columns[:6])
+    return Columns(*local, columns.indices)  # pyright: ignore[reportCallIssue]
+
+
+def local_tensors(tensors: list[Tensor]) -> list[Tensor]:
+    """Ordinary tensors as they are, a DTensor's local shard in its place; shards share memory with the DTensor.
+
+    Raises:
+        ValueError: a DTensor holds partial sums.
+    """
+    return [tensor if type(tensor) in (Tensor, Parameter) else local_tensor(tensor) for tensor in tensors]
+
+
+def local_tensor(tensor: Tensor) -> Tensor:
+    """See `local_tensors`."""
+    from torch.distributed.tensor import DTensor
+
+    if not isinstance(tensor, DTensor):
+        return tensor
+    if any(placement.is_partial() for placement in tensor.placements):
+        raise ValueError(
+            f"a tensor with placements {tensor.placements}: reduce it before the optimizer's step"
+        )
+    return tensor.to_local()
