@@ -241,7 +241,7 @@ def run(
             G=compiled.dtypes[launch.gradient_dtype],
             ROOT=root,
             MAXIMIZE=maximize,
-            STOCHASTIC=stochastic and launch.parameter_dtype == torch.bfloat16,
+            STOCHASTIC=stochastic,
             BLOCK=BLOCK,
             num_warps=WARPS,
             enable_fp_fusion=False,

@@ -1,7 +1,7 @@
 """One step of Adam-atan2 on one tensor: the reference that the other implementations must equal.
 
     m <- m + (1 - beta1) (g - m)
-    v <- v + (1 - beta2) (g^2 - v)             or its root, see second_moment
+    v <- beta2 v + (1 - beta2) g^2             or its root, see second_moment
     theta <- theta - rate * a * atan2(m_hat, b sqrt(v_hat)) - decay * theta
 
 Both bias corrections and b are one number, D = b (1 - beta1^t) / sqrt(1 - beta2^t), and sqrt(v) is not negative, so the

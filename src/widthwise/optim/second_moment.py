@@ -64,12 +64,13 @@ class SquaredMoment:
         return "exp_avg_sq"
 
     def update_(self, moment: Tensor, gradient: Tensor, weight: float) -> None:
-        """v + (1 - beta2) (g^2 - v), which is exact in the weight."""
-        moment.lerp_(gradient * gradient, weight)
+        """In torch.optim.AdamW's order, so that an infinite v stays infinite instead of turning NaN."""
+        moment.mul_(1 - weight).addcmul_(gradient, gradient, value=weight)
 
     def update_each_(self, moments: list[Tensor], gradients: list[Tensor], weight: float) -> None:
         """The same for lists."""
-        torch._foreach_lerp_(moments, torch._foreach_mul(gradients, gradients), weight)
+        torch._foreach_mul_(moments, 1 - weight)
+        torch._foreach_addcmul_(moments, gradients, gradients, weight)
 
     def root(self, moment: Tensor) -> Tensor:
         """sqrt(v)."""

@@ -1,0 +1,155 @@
+"""The fused implementation's tables: what they hold, when they are written again, and what happens without Triton."""
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from optim_cases import draw, interpreted_kernels, trained
+from widthwise.optim import AdamAtan2, implementation
+from widthwise.optim.adam_atan2_fused import FusedGroup
+from widthwise.optim.address_table import Columns, address_table, block_table, is_dense, is_fusible, key_of
+
+
+@pytest.fixture
+def interpreted() -> Iterator[None]:
+    pytest.importorskip("triton")
+    with interpreted_kernels():
+        yield
+
+
+def columns(*parameters: Tensor) -> Columns:
+    tensors = [list(map(torch.clone, parameters)) for _ in range(3)]
+    scalars = [[torch.zeros(()) for _ in parameters] for _ in range(2)]
+    return Columns(list(parameters), *tensors, *scalars, list(range(len(parameters))))
+
+
+def test_a_row_is_addresses_size_and_alignment() -> None:
+    memory = torch.zeros(9)
+    found = columns(memory[1:6], torch.zeros(4))
+    rows = address_table(found)
+    assert rows[0] == [
+        *(column[0].data_ptr() for column in found[:4]), found.steps[0].data_ptr(), found.flags[0].data_ptr(), 5, False
+    ]  # fmt: skip
+    assert rows[1][6:] == [4, True]
+
+
+@pytest.mark.parametrize(
+    ("numels", "expected"),
+    [
+        ([], []),
+        ([0], []),
+        ([1], [[0, 0]]),
+        ([8, 0, 17], [[0, 0], [2, 0], [2, 1], [2, 2]]),
+    ],
+)
+def test_blocks_cover_every_element_once(numels: list[int], expected: list[list[int]]) -> None:
+    assert block_table(numels, block=8).tolist() == expected
+
+
+def test_what_a_kernel_can_walk_through() -> None:
+    base = torch.zeros(4, 6, 5, 3)
+    assert is_dense(base)
+    assert is_dense(base.to(memory_format=torch.channels_last))
+    assert is_dense(base.permute(3, 1, 0, 2))
+    assert is_dense(torch.zeros(()))
+    assert is_dense(torch.zeros(3, 1).transpose(0, 1))
+    assert not is_dense(base[::2])
+    assert not is_dense(base[:1].expand(4, 6, 5, 3))
+    flat = torch.zeros(6)
+    assert is_fusible(flat.bfloat16(), flat.half(), flat, flat)
+    assert not is_fusible(flat.double(), flat.double(), flat.double(), flat.double())
+    assert not is_fusible(flat.view(2, 3), flat.view(3, 2).t(), flat.view(2, 3), flat.view(2, 3))
+
+
+def test_the_key_sees_what_an_address_does_not() -> None:
+    """Another size, layout or dtype at the same address."""
+    memory = torch.zeros(16)
+    first = columns(memory.view(4, 4))
+    for other in (memory[:4].view(2, 2), memory.view(4, 4).t(), memory.view(torch.int32).view(4, 4)):
+        changed = first._replace(parameters=[other])
+        assert [p.data_ptr() for p in changed.parameters] == [p.data_ptr() for p in first.parameters]
+        assert key_of(changed) != key_of(first)
+    assert key_of(first) == key_of(first._replace(parameters=[memory.view(4, 4)]))
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Filled with an entry for every table that is written."""
+    written: list[int] = []
+    original = FusedGroup._new_launch
+
+    def new_launch(self: FusedGroup, *arguments: object) -> object:
+        written.append(len(written))
+        return original(self, *arguments)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(FusedGroup, "_new_launch", new_launch)
+    return written
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_tables_are_written_when_an_address_changes_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new gradient, a moved weight, a replaced moment, a loaded state; the numbers are the reference's throughout."""
+    written = counted(monkeypatch)
+    sides = []
+    for fused in (True, False):
+        weight = torch.nn.Parameter(draw(5, seed=0))
+        optimizer = AdamAtan2([weight], lr=0.1, fused=fused)
+        kept = []  # nothing is freed, so that no address comes back
+        for t in range(1, 8):
+            if t in (1, 3):
+                weight.grad = torch.empty(5)
+                kept.append(weight.grad)
+            if t == 4:
+                kept.append(weight.data)
+                weight.data = weight.data.clone()
+            if t == 5:
+                kept.append(optimizer.state[weight]["exp_avg"])
+                optimizer.state[weight]["exp_avg"] = optimizer.state[weight]["exp_avg"].clone()
+            if t == 6:
+                kept.append(dict(optimizer.state[weight]))
+                optimizer.load_state_dict(optimizer.state_dict())
+            assert weight.grad is not None
+            weight.grad.copy_(draw(5, seed=t))
+            optimizer.step()
+            if fused:
+                assert len(written) == [1, 1, 2, 3, 4, 5, 5][t - 1], t
+        sides.append(weight.detach())
+    torch.testing.assert_close(*sides, rtol=0, atol=7 * 2**-22)
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_parameters_come_and_go() -> None:
+    """A tensor without a gradient keeps its count; groups have tables of their own."""
+    results = []
+    for fused in (True, False):
+        leaves = [torch.nn.Parameter(draw(3, seed=i)) for i in range(3)]
+        optimizer = AdamAtan2(
+            [{"params": leaves[:2]}, {"params": leaves[2:], "lr": 0.3}], lr=0.1, fused=fused
+        )
+        for t in range(1, 5):
+            for i, leaf in enumerate(leaves):
+                leaf.grad = draw(3, seed=10 * t + i) if (t + i) % 2 else None
+            optimizer.step()
+        assert [optimizer.state[leaf]["step"].item() for leaf in leaves] == [2, 2, 2]
+        results.append(torch.stack([leaf.detach() for leaf in leaves]))
+    torch.testing.assert_close(*results, rtol=0, atol=4 * 2**-22)
+
+
+def test_without_triton_one_warning_and_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(implementation, "find_spec", lambda name: None)
+    implementation.has_triton.cache_clear()
+    start, gradients = draw(5, seed=0), [[draw(5, seed=t)] for t in (1, 2)]
+    try:
+        with pytest.warns(UserWarning, match="Triton is not installed") as caught:
+            (found,), _ = trained([start], gradients, fused=True)
+        assert len(caught) == 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            trained([start], gradients, fused=True)
+    finally:
+        implementation.has_triton.cache_clear()
+    (expected,), _ = trained([start], gradients, foreach=True)
+    assert torch.equal(found, expected)
