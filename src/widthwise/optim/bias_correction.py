@@ -28,7 +28,7 @@ def bias_ratio(step: float | Tensor, betas: tuple[float, float]) -> float | Tens
         betas: beta1 and beta2, in [0, 1).
 
     Example:
-        >>> bias_ratio(1, (0.5, 0.75))
+        >>> round(bias_ratio(1, (0.5, 0.75)), 12)
         1.0
         >>> bias_ratio(torch.tensor([1.0, 1e6]), (0.9, 0.99))
         tensor([1., 1.])
