@@ -20,7 +20,7 @@ from widthwise.optim.adam_atan2_fused import FusedGroup
 from widthwise.optim.adam_atan2_single import Atan2Constants, Number, update_single
 from widthwise.optim.adam_state import StateDict, initial_state, plain_group, read_state_dict, to_adamw
 from widthwise.optim.address_table import Columns
-from widthwise.optim.hyperparameters import check_gradient, check_group, check_parameters
+from widthwise.optim.hyperparameters import check_group, check_parameters, refuse_gradient
 from widthwise.optim.implementation import Implementation, implementation
 from widthwise.optim.local import local_columns
 from widthwise.optim.non_finite import NonFinite, read_flags
@@ -157,7 +157,8 @@ class AdamAtan2(Optimizer):
             gradient = parameter.grad
             if gradient is None:
                 continue
-            check_gradient(parameter, gradient)
+            if gradient.layout is not torch.strided:
+                refuse_gradient(parameter, gradient)
             state = self.state[parameter]
             if not state:
                 beside = self._step_device(group, parameter)
@@ -180,7 +181,7 @@ class AdamAtan2(Optimizer):
         for i, parameter in enumerate(columns.parameters):
             places.setdefault(parameter.device, []).append(i)
         for device, chosen in places.items():
-            here = columns.chosen(chosen)
+            here = columns if len(places) == 1 else columns.chosen(chosen)
             if implementation(group, device) is Implementation.FUSED:
                 rest = self._fused.setdefault(number, FusedGroup()).step(
                     here,

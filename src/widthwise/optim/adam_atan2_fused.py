@@ -122,14 +122,16 @@ class FusedGroup:
         rounding: Rounding,
         maximize: bool,
     ) -> list[int]:
-        """Update what the kernel can, steps counted, in place; returns the places of the tensors left to do."""
+        """Update what the kernels can, of tensors of one device, in place and steps counted; returns what is left."""
         plan = self._plan(columns)
         stochastic = isinstance(rounding, StochasticRounding)
         seed = rounding.seed if isinstance(rounding, StochasticRounding) else 0
         values = [*constants.weights, *map(log_beta, constants.betas), constants.a, constants.b]
         values += [decay.per_rate, decay.per_step]
         for launch in plan.launches:
-            numbers = self._numbers.setdefault(launch.device, DeviceNumbers(launch.device))
+            if launch.device not in self._numbers:
+                self._numbers[launch.device] = DeviceNumbers(launch.device)
+            numbers = self._numbers[launch.device]
             table, seeds = numbers.constants(values, seed)
             run(
                 launch,
@@ -144,7 +146,7 @@ class FusedGroup:
 
     def _plan(self, columns: Columns) -> Plan:
         key = key_of(columns)
-        captured = any(map(capturing, {p.device for p in columns.parameters}))
+        captured = capturing(columns.parameters[0].device)
         plan = None if self._short and not captured else self._plans.get(key)
         if plan is None:
             alike: dict[tuple[torch.device, torch.dtype, torch.dtype], list[int]] = defaultdict(list)

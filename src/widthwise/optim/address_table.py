@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 """Of weights and gradients; the moments are float32."""
+
+_DTYPE = attrgetter("dtype")
 
 
 class Columns(NamedTuple):
@@ -35,11 +38,13 @@ def key_of(columns: Columns) -> tuple[object, ...]:
     """
     tensors = (*columns.parameters, *columns.gradients)
     addressed = chain(tensors, columns.ms, columns.moments, columns.flags, columns.steps)
+    contiguous = tuple(map(Tensor.is_contiguous, tensors))
     return (
         tuple(map(Tensor.data_ptr, addressed)),
         tuple(map(Tensor.numel, columns.parameters)),
-        tuple(tensor.is_contiguous() or tensor.stride() for tensor in tensors),
-        tuple(tensor.dtype for tensor in tensors),
+        contiguous,
+        None if all(contiguous) else tuple(map(Tensor.stride, tensors)),
+        tuple(map(_DTYPE, tensors)),
     )
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, NoReturn
 
-import torch
 from torch import Tensor
 
 from widthwise.optim.rounding import NearestRounding, StochasticRounding
@@ -70,14 +69,13 @@ def check_parameters(parameters: Sequence[Tensor]) -> None:
         seen.add(id(parameter))
 
 
-def check_gradient(parameter: Tensor, gradient: Tensor) -> None:
-    """A dense gradient.
+def refuse_gradient(parameter: Tensor, gradient: Tensor) -> NoReturn:
+    """For a gradient that is not dense.
 
     Raises:
-        ValueError: it is sparse.
+        ValueError: always.
     """
-    if gradient.layout != torch.strided:
-        raise ValueError(
-            f"the gradient of a parameter of shape {tuple(parameter.shape)} has layout {gradient.layout}: Adam-atan2 "
-            "needs a dense one (sparse=False in the embedding)"
-        )
+    raise ValueError(
+        f"the gradient of a parameter of shape {tuple(parameter.shape)} has layout {gradient.layout}: Adam-atan2 "
+        "needs a dense one (sparse=False in the embedding)"
+    )

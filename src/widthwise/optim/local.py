@@ -8,9 +8,13 @@ from torch.nn import Parameter
 
 from widthwise.optim.address_table import Columns
 
+ORDINARY = (Tensor, Parameter)
+
 
 def local_columns(columns: Columns) -> Columns:
-    """The local part of every tensor of a group."""
+    """The local part of every tensor of a group; moments are sharded as their parameters are."""
+    if all(type(parameter) in ORDINARY for parameter in columns.parameters):
+        return columns
     local = (local_tensors(tensors) for tensors in columns[:6])
     return Columns(*local, columns.indices)  # pyright: ignore[reportCallIssue]
 
@@ -21,7 +25,7 @@ def local_tensors(tensors: list[Tensor]) -> list[Tensor]:
     Raises:
         ValueError: a DTensor holds partial sums.
     """
-    return [tensor if type(tensor) in (Tensor, Parameter) else local_tensor(tensor) for tensor in tensors]
+    return [tensor if type(tensor) in ORDINARY else local_tensor(tensor) for tensor in tensors]
 
 
 def local_tensor(tensor: Tensor) -> Tensor:
