@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from optim_cases import draw, interpreted_kernels, trained
-from widthwise.optim import AdamAtan2, implementation
+from widthwise.optim import AdamAtan2, adam_atan2_fused, implementation
 from widthwise.optim.adam_atan2_fused import FusedGroup
 from widthwise.optim.address_table import Columns, address_table, block_table, is_dense, is_fusible, key_of
 
@@ -135,6 +135,51 @@ def test_parameters_come_and_go() -> None:
         assert [optimizer.state[leaf]["step"].item() for leaf in leaves] == [2, 2, 2]
         results.append(torch.stack([leaf.detach() for leaf in leaves]))
     torch.testing.assert_close(*results, rtol=0, atol=4 * 2**-22)
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_a_capture_writes_into_memory_that_was_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A capture played through on the CPU: tables that exist are not written to, and what cannot be is refused."""
+    capturing = False
+    monkeypatch.setattr(adam_atan2_fused, "capturing", lambda device: capturing)
+    monkeypatch.setattr(adam_atan2_fused, "sets_aside", lambda device: True)
+    results = []
+    for fused in (True, False):
+        weight, kept = torch.nn.Parameter(draw(5, seed=0)), []
+        optimizer = AdamAtan2([weight], lr=0.1, fused=fused)
+        for t in range(1, 5):
+            capturing = fused and t in (2, 4)
+            weight.grad = draw(5, seed=t)
+            kept.append(weight.grad)
+            if t == 3:
+                weight.grad = kept[0].copy_(
+                    weight.grad
+                )  # the addresses of the first step: its table is still right
+            optimizer.step()
+        results.append(weight.detach().clone())
+        if fused:
+            weight.grad = draw(5, seed=9)
+            with pytest.raises(
+                ValueError, match="a table of addresses is needed for the first time inside a CUDA"
+            ):
+                optimizer.step()
+            optimizer.param_groups[0]["lr"] = 0.2
+            weight.grad = kept[0]
+            with pytest.raises(ValueError, match=r"lr changes to the number 0.2 .*: give lr as a tensor"):
+                optimizer.step()
+            optimizer.param_groups[0]["b"] = 2.0
+            with pytest.raises(ValueError, match="a hyperparameter changes"):
+                optimizer.step()
+    torch.testing.assert_close(*results, rtol=0, atol=4 * 2**-22)
+
+
+def test_changing_sets_of_gradients_keep_few_tables() -> None:
+    """As with experts that are not always used."""
+    group = FusedGroup()
+    for chosen in range(1, 2**5):
+        some = [torch.zeros(i + 1) for i in range(5) if chosen >> i & 1]
+        group._plan(columns(*some))
+    assert len(group._plans) == len(group._blocks) == adam_atan2_fused.KEPT_PLANS
 
 
 def test_without_triton_one_warning_and_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:

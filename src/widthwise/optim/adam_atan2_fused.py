@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -27,9 +28,10 @@ from widthwise.optim.weight_decay import WeightDecay
 BLOCK = 1024
 WARPS = 4
 PREPARED_AT_ONCE = 256
-KEPT_PLANS = 4
+KEPT_PLANS = 8
 
 Key = tuple[object, ...]
+Kept = TypeVar("Kept")
 
 
 def on_device(values: Tensor, device: torch.device) -> Tensor:
@@ -75,7 +77,7 @@ class DeviceNumbers:
             return rate
         value = float(rate)  # a number, or a tensor of the CPU: nothing to wait for
         if value != self._rate_written:
-            refuse_capture(self._device, f"the learning rate changes to the number {value}")
+            refuse_capture(self._device, f"lr changes to the number {value}", remedy="give lr as a tensor")
             self._rate.fill_(value)
             self._rate_written = value
         return self._rate
@@ -95,9 +97,21 @@ def capturing(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
-def refuse_capture(device: torch.device, fact: str) -> None:
+def sets_aside(device: torch.device) -> bool:
+    """Whether tables are set aside for a capture that may come."""
+    return device.type == "cuda"
+
+
+def refuse_capture(device: torch.device, fact: str, *, remedy: str = "run one step before capturing") -> None:
     if capturing(device):
-        raise ValueError(f"{fact} inside a CUDA graph capture: run one step on this stream before capturing")
+        raise ValueError(f"{fact} inside a CUDA graph capture: {remedy}")
+
+
+def keep(cache: dict[Key, Kept], key: Key, value: Kept) -> None:
+    """Add to a cache and drop what has been there longest; sets of parameters with gradients may change every step."""
+    cache.setdefault(key, value)
+    while len(cache) > KEPT_PLANS:
+        cache.pop(next(iter(cache)))
 
 
 class FusedGroup:
@@ -105,8 +119,8 @@ class FusedGroup:
 
     def __init__(self) -> None:
         self._plans: dict[Key, Plan] = {}
-        self._blocks: dict[tuple[object, ...], Tensor] = {}
-        self._spares: dict[tuple[object, ...], tuple[Tensor, Launch]] = {}
+        self._blocks: dict[Key, Tensor] = {}
+        self._spares: dict[Key, tuple[Tensor, Launch]] = {}
         self._short = False
         self._captured: list[Plan] = []
         self._hosts: list[Tensor] = []
@@ -158,9 +172,7 @@ class FusedGroup:
             self._captured.append(plan)  # the graph reads its tables for as long as it lives
             return plan
         self._short = False
-        while key not in self._plans and len(self._plans) >= KEPT_PLANS:
-            self._plans.pop(next(iter(self._plans)))
-        self._plans[key] = plan
+        keep(self._plans, key, plan)
         return plan
 
     def _launch(self, columns: Columns, device: torch.device, p: torch.dtype, g: torch.dtype) -> Launch:
@@ -178,15 +190,15 @@ class FusedGroup:
             self._hosts.append(host)
             return launch
         launch = self._new_launch(rows, kind, device, p, g, numels, columns.indices)
-        if device.type == "cuda" and kind not in self._spares:
+        if sets_aside(device) and kind not in self._spares:
             spare = self._new_launch(rows, kind, device, p, g, numels, columns.indices)
-            self._spares[kind] = (rows.pin_memory(), spare)
+            keep(self._spares, kind, (rows.pin_memory() if device.type == "cuda" else rows, spare))
         return launch
 
     def _new_launch(
         self,
         rows: Tensor,
-        kind: tuple[object, ...],
+        kind: Key,
         device: torch.device,
         p: torch.dtype,
         g: torch.dtype,
@@ -194,7 +206,7 @@ class FusedGroup:
         indices: list[int],
     ) -> Launch:
         if kind not in self._blocks:
-            self._blocks[kind] = on_device(block_table(numels, block=BLOCK), device)
+            keep(self._blocks, kind, on_device(block_table(numels, block=BLOCK), device))
         numbers = torch.empty(len(numels), 4, dtype=torch.float32, device=device)
         return Launch(
             device,
