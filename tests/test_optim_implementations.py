@@ -101,6 +101,16 @@ def test_agree(
     assert_same(ours, reference, steps=steps)
 
 
+def test_bfloat16_ties_go_to_even(fast: dict[str, bool]) -> None:
+    """A decay that takes 1 + 65/128 exactly half way to 1 + 64/128, and 1 + 66/128 half way to 1 + 65/128."""
+    for start, end in ((65, 64), (66, 66)):
+        weight = torch.tensor([1 + start / 128])
+        decay = WeightDecay.independent((2.0**-8 / weight).item())
+        assert weight - decay.per_step * weight == 1 + (start - 0.5) / 128
+        (theta,), _ = trained([weight.bfloat16()], [[torch.zeros(1).bfloat16()]], weight_decay=decay, **fast)
+        assert theta.item() == 1 + end / 128
+
+
 def test_agree_after_many_steps() -> None:
     """1,000 steps of the two that are fast on a CPU; differences of rounding add up at most one by one."""
     starts, gradients = [draw(9, seed=0)], [[draw(9, seed=t)] for t in range(1, 1001)]
