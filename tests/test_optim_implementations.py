@@ -111,6 +111,26 @@ def test_bfloat16_ties_go_to_even(fast: dict[str, bool]) -> None:
         assert theta.item() == 1 + end / 128
 
 
+def test_equal_tensors_are_rounded_by_bits_of_their_own(fast: dict[str, bool]) -> None:
+    """In one group, in another group, and at another step; a step of a third of a unit, so that bits decide."""
+    leaves = [torch.nn.Parameter(torch.ones(200, dtype=torch.bfloat16)) for _ in range(3)]
+    optimizer = AdamAtan2(
+        [{"params": leaves[:2]}, {"params": leaves[2:]}],
+        lr=4 / torch.pi * 2.0**-8 / 3,
+        rounding=StochasticRounding(seed=1),
+        **fast,
+    )
+    moved = []
+    for _ in range(2):
+        for leaf in leaves:
+            leaf.data.fill_(1)
+            leaf.grad = torch.ones_like(leaf)
+        optimizer.step()
+        moved += [(leaf.detach() < 1).tolist() for leaf in leaves]
+    assert all(30 < sum(row) < 110 for row in moved)  # 67 expected, 6.7 the standard deviation
+    assert len({tuple(row) for row in moved}) == 6
+
+
 def test_agree_after_many_steps() -> None:
     """1,000 steps of the two that are fast on a CPU; differences of rounding add up at most one by one."""
     starts, gradients = [draw(9, seed=0)], [[draw(9, seed=t)] for t in range(1, 1001)]
