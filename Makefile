@@ -55,9 +55,11 @@ $(VENV)/ready-run: $(BIN)/python requirements/run.txt pyproject.toml
 	@$(BIN)/python -m pip check
 	@touch $@
 
-$(VENV)/ready-dev: $(VENV)/ready-run requirements/dev.txt
+# Triton, whose interpreter tests the kernels on a CPU, comes with torch's CUDA builds at their own version.
+$(VENV)/ready-dev: $(VENV)/ready-run requirements/dev.txt requirements/kernels.txt
 	@echo "setup: development tools from requirements/dev.txt"
 	@$(INSTALL) $(LOCKED) requirements/dev.txt | $(PROGRESS)
+	@$(BIN)/python -c 'import triton' 2>/dev/null || $(INSTALL) $(LOCKED) requirements/kernels.txt | $(PROGRESS)
 	@$(BIN)/python -m pip check
 	@touch $@
 

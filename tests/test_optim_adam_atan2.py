@@ -239,7 +239,8 @@ GOOD = torch.zeros(2)
         ({"betas": (0.9,)}, "give two numbers"),
         ({"a": 0.0}, "a = 0.0: give a finite positive number"),
         ({"b": float("inf")}, "b = inf"),
-        ({"weight_decay": 0.1}, "weight_decay = 0.1: give WeightDecay"),
+        ({"weight_decay": "0.1"}, "weight_decay = '0.1': give WeightDecay"),
+        ({"weight_decay": -0.1}, "weight decay per_rate = -0.1"),
         ({"second_moment": "root"}, "second_moment = 'root': give SQUARED or ROOT"),
         ({"rounding": None}, "rounding = None"),
         ({"foreach": True, "fused": True}, "foreach and fused are both True"),
@@ -295,3 +296,15 @@ def test_fused_needs_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     with pytest.raises(ValueError, match="fused=True with parameters on cpu"):
         trained([GOOD], [[GOOD]], fused=True)
+
+
+def test_a_number_is_the_coupled_decay_in_groups_and_in_the_constructor() -> None:
+    """Groups made for PyTorch's optimizers, such as a plan's, mean what they mean there."""
+    tensors = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    optimizer = AdamAtan2(
+        [{"params": tensors[:1], "weight_decay": 0.4, "lr": 0.25}, {"params": tensors[1:]}], weight_decay=0.1
+    )
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [
+        WeightDecay.coupled(0.4),
+        WeightDecay.coupled(0.1),
+    ]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from widthwise.analysis import transfer
     from widthwise.measure import coordinate_check
+    from widthwise.optim import AdamAtan2
     from widthwise.scaling import Rule, ScalingPlan, make_plan, make_reference_plan
     from widthwise.study import run_study
     from widthwise.theory import (
@@ -52,6 +53,7 @@ __all__ = [
     "NTK",
     "SGD",
     "STANDARD",
+    "AdamAtan2",
     "Alignment",
     "Role",
     "Rule",
@@ -71,6 +73,7 @@ _LAZY = {
     "ADAFACTOR": "widthwise.theory",
     "ADAM": "widthwise.theory",
     "ADAM_ATAN2": "widthwise.theory",
+    "AdamAtan2": "widthwise.optim",
     "Alignment": "widthwise.theory",
     "FULL": "widthwise.theory",
     "MEAN_FIELD": "widthwise.theory",

@@ -26,7 +26,7 @@ from widthwise.optim.local import local_columns
 from widthwise.optim.non_finite import NonFinite, read_flags
 from widthwise.optim.rounding import NEAREST, Rounding
 from widthwise.optim.second_moment import SQUARED, SecondMoment
-from widthwise.optim.weight_decay import NO_DECAY, WeightDecay
+from widthwise.optim.weight_decay import NO_DECAY, WeightDecay, read_weight_decay
 
 Group = dict[str, Any]
 
@@ -46,7 +46,7 @@ class AdamAtan2(Optimizer):
         betas: how much of each moment a step keeps, from 0 to below 1.
         a: scales the step; `scale_for_unit_ratios(b)` and `scale_for_small_ratios(b)` match Adam's.
         b: divides the ratio inside the arctangent; larger is closer to Adam.
-        weight_decay: `WeightDecay.coupled(w)`, as in AdamW, or `WeightDecay.independent(w)`.
+        weight_decay: `WeightDecay.coupled(w)`, as in AdamW, or `WeightDecay.independent(w)`; a number is coupled.
         second_moment: `SQUARED` keeps v, as AdamW does; `ROOT` keeps sqrt(v), which neither under- nor overflows.
         rounding: `StochasticRounding(seed)` lets small steps move bfloat16 weights; `NEAREST` is a cast.
         maximize: go up instead of down.
@@ -77,7 +77,7 @@ class AdamAtan2(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         a: float = 1.0,
         b: float = 1.0,
-        weight_decay: WeightDecay = NO_DECAY,
+        weight_decay: WeightDecay | float = NO_DECAY,
         second_moment: SecondMoment = SQUARED,
         rounding: Rounding = NEAREST,
         maximize: bool = False,
@@ -90,7 +90,7 @@ class AdamAtan2(Optimizer):
             "betas": betas,
             "a": a,
             "b": b,
-            "weight_decay": weight_decay,
+            "weight_decay": read_weight_decay(weight_decay),
             "second_moment": second_moment,
             "rounding": rounding,
             "maximize": maximize,
@@ -110,6 +110,8 @@ class AdamAtan2(Optimizer):
             check_parameters([p for p in named if isinstance(p, Tensor)])
         else:
             check_parameters([param_group["params"]])
+        if "weight_decay" in param_group:
+            param_group = {**param_group, "weight_decay": read_weight_decay(param_group["weight_decay"])}
         check_group({**self.defaults, **param_group})
         super().add_param_group(param_group)
         lr = self.param_groups[-1]["lr"]

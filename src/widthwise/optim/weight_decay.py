@@ -53,4 +53,14 @@ class WeightDecay:
         return rate * self.per_rate + self.per_step
 
 
+def read_weight_decay(value: object) -> object:
+    """A bare number as the coupled decay that every optimizer of PyTorch means by it; anything else as it is.
+
+    Example:
+        >>> read_weight_decay(0.1)
+        WeightDecay(per_rate=0.1, per_step=0.0)
+    """
+    return WeightDecay.coupled(float(value)) if isinstance(value, float | int) else value
+
+
 NO_DECAY = WeightDecay()
