@@ -30,6 +30,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from widthwise.optim.adam_atan2_kernel import kernels
 
 from widthwise.optim import (
     ROOT,
@@ -41,7 +42,6 @@ from widthwise.optim import (
     adam_atan2_fused,
     adam_atan2_kernel,
 )
-from widthwise.optim.adam_atan2_kernel import kernels
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BYTES = 28

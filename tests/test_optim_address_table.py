@@ -2,15 +2,17 @@
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from optim_cases import draw, interpreted_kernels, trained
-from widthwise.optim import AdamAtan2, adam_atan2_fused, implementation
-from widthwise.optim.adam_atan2_fused import FusedGroup
+from widthwise.optim import AdamAtan2, implementation, moment_fused, moment_optimizer
 from widthwise.optim.address_table import Columns, address_table, block_table, is_dense, is_fusible, key_of
+from widthwise.optim.launch import Tables
+from widthwise.optim.moment_fused import FusedGroup
 
 
 @pytest.fixture
@@ -32,9 +34,9 @@ def test_a_row_is_addresses_size_and_alignment() -> None:
     found = columns(memory[2:7], torch.zeros(4))
     rows = address_table(found)
     assert rows[0] == [
-        *(column[0].data_ptr() for column in found[:4]), found.steps[0].data_ptr(), found.flags[0].data_ptr(), 5, False
+        *(column[0].data_ptr() for column in found[:4]), found.steps[0].data_ptr(), found.flags[0].data_ptr(), 0, 5, False, 0
     ]  # fmt: skip
-    assert rows[1][6:] == [4, True]
+    assert rows[1][6:] == [0, 4, True, 1]
 
 
 @pytest.mark.parametrize(
@@ -42,8 +44,8 @@ def test_a_row_is_addresses_size_and_alignment() -> None:
     [
         ([], []),
         ([0], []),
-        ([1], [[0, 0]]),
-        ([8, 0, 17], [[0, 0], [2, 0], [2, 1], [2, 2]]),
+        ([1], [[0, 0, 0]]),
+        ([8, 0, 17], [[0, 0, 0], [2, 0, 0], [2, 0, 1], [2, 0, 2]]),
     ],
 )
 def test_blocks_cover_every_element_once(numels: list[int], expected: list[list[int]]) -> None:
@@ -65,6 +67,10 @@ def test_what_a_kernel_can_walk_through() -> None:
     assert not is_fusible(flat.view(2, 3), flat.view(3, 2).t(), flat.view(2, 3), flat.view(2, 3))
 
 
+def key(found: Columns) -> tuple[object, ...]:
+    return key_of(found.parameters, found.gradients, zip(*found[2:6], strict=True))
+
+
 def test_the_key_sees_what_an_address_does_not() -> None:
     """Another size, layout or dtype at the same address."""
     memory = torch.zeros(16)
@@ -72,20 +78,20 @@ def test_the_key_sees_what_an_address_does_not() -> None:
     for other in (memory[:4].view(2, 2), memory.view(4, 4).t(), memory.view(torch.int32).view(4, 4)):
         changed = first._replace(parameters=[other])
         assert [p.data_ptr() for p in changed.parameters] == [p.data_ptr() for p in first.parameters]
-        assert key_of(changed) != key_of(first)
-    assert key_of(first) == key_of(first._replace(parameters=[memory.view(4, 4)]))
+        assert key(changed) != key(first)
+    assert key(first) == key(first._replace(parameters=[memory.view(4, 4)]))
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Filled with an entry for every table that is written."""
     written: list[int] = []
-    original = FusedGroup._new_launch
+    original = Tables.launch
 
-    def new_launch(self: FusedGroup, *arguments: object) -> object:
+    def launch(self: Tables, *arguments: Any, **options: Any) -> object:
         written.append(len(written))
-        return original(self, *arguments)  # pyright: ignore[reportArgumentType]
+        return original(self, *arguments, **options)
 
-    monkeypatch.setattr(FusedGroup, "_new_launch", new_launch)
+    monkeypatch.setattr(Tables, "launch", launch)
     return written
 
 
@@ -142,8 +148,9 @@ def test_parameters_come_and_go() -> None:
 def test_a_capture_writes_into_memory_that_was_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A capture played through on the CPU: tables that exist are not written to, and what cannot be is refused."""
     capturing = False
-    monkeypatch.setattr(adam_atan2_fused, "capturing", lambda device: capturing)
-    monkeypatch.setattr(adam_atan2_fused, "sets_aside", lambda device: True)
+    monkeypatch.setattr(moment_fused, "capturing", lambda device: capturing)
+    monkeypatch.setattr(moment_optimizer, "capturing", lambda device: capturing)
+    monkeypatch.setattr(moment_fused, "sets_aside", lambda device: True)
     results = []
     for fused in (True, False):
         weight, kept = torch.nn.Parameter(draw(5, seed=0)), []
@@ -179,8 +186,8 @@ def test_changing_sets_of_gradients_keep_few_tables() -> None:
     group = FusedGroup()
     for chosen in range(1, 2**5):
         some = [torch.zeros(i + 1) for i in range(5) if chosen >> i & 1]
-        group._plan(columns(*some))
-    assert len(group._plans) == len(group._blocks) == adam_atan2_fused.KEPT_PLANS
+        group.plan(columns(*some))
+    assert len(group._plans) == len(group._blocks) == moment_fused.KEPT_PLANS
 
 
 def test_without_triton_one_warning_and_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from optim_cases import interpreted_kernels
-from widthwise.optim import adam_atan2_kernel
-from widthwise.optim.adam_atan2_kernel import ARCTANGENT, CONSTANTS, kernels
+from widthwise.optim import kernel_math
+from widthwise.optim.kernel_math import ARCTANGENT
+from widthwise.optim.moment_kernel import CONSTANTS, kernels
 
 TERMS = len(ARCTANGENT)
 STATED_ERROR = 1.67e-8
@@ -64,7 +65,7 @@ def test_coefficients_are_remez() -> None:
 
 
 def test_the_code_has_these_coefficients() -> None:
-    tree = ast.parse(inspect.getsource(inspect.getmodule(kernels)))  # pyright: ignore[reportArgumentType]
+    tree = ast.parse(inspect.getsource(kernel_math))  # pyright: ignore[reportArgumentType]
     (function,) = [node for node in tree.body if getattr(node, "name", "") == "_arctangent"]
     numbers = [
         abs(node.value)
@@ -117,7 +118,7 @@ def interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, np.n
         padded = torch.ones(BLOCK)
         padded[: len(x)] = torch.from_numpy(x)
         result = torch.empty(BLOCK)
-        triton.jit(apply)[(1,)](padded, result, getattr(adam_atan2_kernel, name), BLOCK)
+        triton.jit(apply)[(1,)](padded, result, getattr(kernel_math, name), BLOCK)
         return result[: len(x)].numpy()
 
     with interpreted_kernels():
@@ -147,4 +148,4 @@ def test_the_kernels_bias_correction(interpreter: Callable[[str, np.ndarray], np
 
 def test_the_order_of_constants() -> None:
     assert CONSTANTS.index("log_beta1") == 2
-    assert CONSTANTS[-2:] == ("decay_per_rate", "decay_per_step")
+    assert CONSTANTS[-3:] == ("decay_per_rate", "decay_per_step", "floor")

@@ -107,7 +107,7 @@ def test_from_adamw_and_back_to_the_bit() -> None:
     theirs = adamw(parameters())
     go(theirs, range(1, 4))
     saved = copy.deepcopy(theirs.state_dict())
-    ours = AdamAtan2(parameters(), a=2.0)
+    ours = AdamAtan2(parameters(), a=2.0, second_moment=SQUARED)
     ours.load_state_dict(saved)
     group = ours.param_groups[0]
     assert (group["lr"], group["betas"], group["a"]) == (0.03, (0.8, 0.95), 2.0)
@@ -199,7 +199,7 @@ def broken(change: str) -> tuple[dict[str, Any], str]:
             first["exp_avg"] = torch.zeros(7, 5)
             return state, r"saved 'exp_avg' of parameter 0 has shape \(7, 5\), the parameter \(5, 7\)"
         case "missing":
-            del first["exp_avg_sq"]
+            del first["exp_avg_rms"]
             return state, "needs 'step', 'exp_avg' and one of"
         case "groups":
             state["param_groups"][0]["params"].pop()

@@ -1,9 +1,11 @@
-"""Optimizers that know no theory: Adam-atan2 for training, and updates that broadcast over a population's members."""
+"""Optimizers that know no theory: Adam-atan2 and AdamW for training, and updates over a population's members."""
 
 from widthwise.optim.adam_atan2 import AdamAtan2
+from widthwise.optim.adamw import AdamW
 from widthwise.optim.angle_scale import scale_for_small_ratios, scale_for_unit_ratios
 from widthwise.optim.member_update import AdamAtan2Update, AdamUpdate, MemberUpdate, SgdUpdate, State
 from widthwise.optim.non_finite import NonFinite
+from widthwise.optim.parameter_scaling import ParameterScaling
 from widthwise.optim.rounding import NEAREST, StochasticRounding
 from widthwise.optim.second_moment import ROOT, SQUARED
 from widthwise.optim.weight_decay import NO_DECAY, WeightDecay
@@ -16,8 +18,10 @@ __all__ = [
     "AdamAtan2",
     "AdamAtan2Update",
     "AdamUpdate",
+    "AdamW",
     "MemberUpdate",
     "NonFinite",
+    "ParameterScaling",
     "SgdUpdate",
     "State",
     "StochasticRounding",

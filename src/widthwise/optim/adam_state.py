@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from widthwise.optim.parameter_scaling import ParameterScaling
 from widthwise.optim.rounding import NEAREST, StochasticRounding
 from widthwise.optim.second_moment import SECOND_MOMENTS, SQUARED, SecondMoment, converted
 from widthwise.optim.weight_decay import WeightDecay
@@ -16,50 +17,59 @@ from widthwise.optim.weight_decay import WeightDecay
 Group = dict[str, Any]
 StateDict = dict[str, Any]
 
+DIRECTION = ("a", "b", "eps")
+"""What only Adam-atan2, or only AdamW, has in its groups."""
+
 OURS = "second_moment"
 """A group that has this key was saved by us; torch's have `amsgrad`."""
 
 
 def plain_group(group: Mapping[str, Any]) -> Group:
     """A parameter group with its objects as plain values."""
-    decay, rounding = group["weight_decay"], group["rounding"]
+    decay, rounding, scaling = group["weight_decay"], group["rounding"], group["parameter_scaling"]
     return {
         **group,
         "weight_decay": {"per_rate": decay.per_rate, "per_step": decay.per_step},
         "second_moment": group["second_moment"].key,
         "rounding": {"seed": rounding.seed} if isinstance(rounding, StochasticRounding) else None,
+        "parameter_scaling": None if scaling is None else {"floor": scaling.floor},
         "betas": tuple(group["betas"]),
     }
 
 
-def group_from_plain(saved: Mapping[str, Any]) -> Group:
-    """The inverse of `plain_group`."""
-    rounding = saved["rounding"]
+def group_from_plain(saved: Mapping[str, Any], present: Mapping[str, Any]) -> Group:
+    """The inverse of `plain_group`; what only one of the two optimizers has stays as present, or is left out."""
+    rounding, scaling = saved["rounding"], saved["parameter_scaling"]
+    foreign = {name for name in DIRECTION if name not in present}
+    own = {name: present[name] for name in DIRECTION if name in present}
     return {
-        **saved,
+        **own,
+        **{name: value for name, value in saved.items() if name not in foreign},
         "weight_decay": WeightDecay(**saved["weight_decay"]),
         "second_moment": SECOND_MOMENTS[saved["second_moment"]],
         "rounding": NEAREST if rounding is None else StochasticRounding(**rounding),
+        "parameter_scaling": None if scaling is None else ParameterScaling(**scaling),
         "betas": tuple(saved["betas"]),
     }
 
 
 def group_from_torch(saved: Mapping[str, Any], present: Mapping[str, Any]) -> Group:
-    """A group of torch.optim.Adam or AdamW: its rate, betas, decay and direction; the rest stays as present.
+    """A group of torch.optim.Adam or AdamW: its rate, betas, decay and sign; epsilon where the present one has it.
 
     Raises:
         ValueError: the group uses AMSGrad, or an L2 penalty instead of decoupled decay.
     """
     if saved["amsgrad"]:
         raise ValueError(
-            "the saved optimizer uses amsgrad, which Adam-atan2 has no form of: retrain without it"
+            "the saved optimizer uses amsgrad, which is not implemented here: retrain without it"
         )
     if saved["weight_decay"] and not saved.get("decoupled_weight_decay", False):
         raise ValueError(
             f"the saved Adam has an L2 penalty of {saved['weight_decay']}, which passes through its moments; "
-            "Adam-atan2 decays weights directly: set the saved weight_decay to 0 and give a WeightDecay instead"
+            "here weights decay directly: set the saved weight_decay to 0 and give a WeightDecay instead"
         )
-    taken = {name: saved[name] for name in ("lr", "betas", "maximize", "params")}
+    names = ("lr", "betas", "maximize", "params", *(["eps"] if "eps" in present else []))
+    taken = {name: saved[name] for name in names}
     decay = WeightDecay.coupled(float(saved["weight_decay"]))
     return {**present, **taken, "betas": tuple(saved["betas"]), "weight_decay": decay}
 
@@ -101,7 +111,7 @@ def form_of(state: Mapping[str, Any]) -> SecondMoment:
     found = [form for key, form in SECOND_MOMENTS.items() if key in state]
     if len(found) != 1 or "exp_avg" not in state or "step" not in state:
         raise ValueError(
-            f"a saved state of {sorted(state)}: Adam-atan2 needs 'step', 'exp_avg' and one of "
+            f"a saved state of {sorted(state)}: it needs 'step', 'exp_avg' and one of "
             f"{sorted(SECOND_MOMENTS)}, as saved by itself or by torch.optim.AdamW"
         )
     return found[0]
@@ -183,7 +193,7 @@ def read_state_dict(
             f"saved groups of {sizes[0]} parameters, present ones of {sizes[1]}: they must agree"
         )
     for theirs, ours in zip(saved["param_groups"], present, strict=True):
-        group = group_from_plain(theirs) if OURS in theirs else group_from_torch(theirs, ours)
+        group = group_from_plain(theirs, ours) if OURS in theirs else group_from_torch(theirs, ours)
         groups.append(group)
         for number, parameter in zip(group["params"], ours["params"], strict=True):
             if number in saved["state"]:

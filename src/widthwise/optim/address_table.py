@@ -1,6 +1,6 @@
 """Where the tensors of a group lie in memory, as the fused kernels read it: tables of addresses and of blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
@@ -31,20 +31,29 @@ class Columns(NamedTuple):
         return Columns(*taken)  # pyright: ignore[reportArgumentType]
 
 
-def key_of(columns: Columns) -> tuple[object, ...]:
+def key_of(
+    parameters: Sequence[Tensor], gradients: Sequence[Tensor], states: Iterable[Iterable[Tensor]]
+) -> tuple[object, ...]:
     """What a plan depends on: every address, number of elements, layout and dtype.
 
-    A tensor may come back at the address of another that was freed, so addresses alone do not do.
+    A tensor may come back at the address of another that was freed, so addresses alone do not do. With thousands of
+    tensors this is what a step's host does, so it loops in C.
+
+    Args:
+        parameters, gradients: in the same order.
+        states: for each of them the first moment, the second, the flag and the count of steps.
+
+    Raises:
+        RuntimeError, TypeError: a gradient is absent or not dense.
     """
-    tensors = (*columns.parameters, *columns.gradients)
-    addressed = chain(tensors, columns.ms, columns.moments, columns.flags, columns.steps)
-    contiguous = tuple(map(Tensor.is_contiguous, tensors))
+    addressed = chain(parameters, gradients, chain.from_iterable(states))
+    contiguous = (*map(Tensor.is_contiguous, parameters), *map(Tensor.is_contiguous, gradients))
     return (
         tuple(map(Tensor.data_ptr, addressed)),
-        tuple(map(Tensor.numel, columns.parameters)),
-        contiguous,
-        None if all(contiguous) else tuple(map(Tensor.stride, tensors)),
-        tuple(map(_DTYPE, tensors)),
+        tuple(map(Tensor.numel, parameters)),
+        None if all(contiguous) else (*map(Tensor.stride, parameters), *map(Tensor.stride, gradients)),
+        tuple(map(_DTYPE, parameters)),
+        tuple(map(_DTYPE, gradients)),
     )
 
 
@@ -66,25 +75,58 @@ def is_fusible(parameter: Tensor, gradient: Tensor, m: Tensor, moment: Tensor) -
     return alike and known and is_dense(parameter)
 
 
-def address_table(columns: Columns) -> list[list[int]]:
-    """The kernels' `table`, a row a tensor."""
+def member_numel(parameter: Tensor, members: int) -> int:
+    """The number of elements of each of a tensor's members."""
+    return parameter.numel() // members
+
+
+def address_table(
+    columns: Columns, *, members: int = 1, copies: Sequence[Tensor] | None = None
+) -> list[list[int]]:
+    """The kernels' `table`, a row a tensor.
+
+    Args:
+        columns: the tensors; with several members, each is [members, ...] and contiguous.
+        copies: of the parameters, in another dtype, which the step writes too.
+    """
     rows: list[list[int]] = []
-    for p, g, m, moment, flag, step, _ in zip(*columns, strict=True):
-        walked = [t.data_ptr() for t in (p, g, m, moment)]
-        rows.append(
-            [*walked, step.data_ptr(), flag.data_ptr(), p.numel(), all(at % 16 == 0 for at in walked)]
-        )
+    for i, (p, g, m, moment, flag, step, _) in enumerate(zip(*columns, strict=True)):
+        walked = [p, g, m, moment, *([] if copies is None else [copies[i]])]
+        numel = member_numel(p, members)
+        strides = [numel * t.element_size() for t in walked] if members > 1 else []
+        aligned = all(at % 16 == 0 for at in (*(t.data_ptr() for t in walked), *strides))
+        addresses = [t.data_ptr() for t in (p, g, m, moment, step, flag)]
+        copied = 0 if copies is None else copies[i].data_ptr()
+        rows.append([*addresses, copied, numel, aligned, i * members])
     return rows
 
 
-def block_table(numels: Sequence[int], *, block: int) -> Tensor:
-    """The kernels' `blocks`: which tensor each belongs to, and its place in it.
+def block_table(numels: Sequence[int], *, block: int, members: int = 1) -> Tensor:
+    """The kernels' `blocks`: which tensor each belongs to, which member, and its place in it.
+
+    Args:
+        numels: of one member of each tensor.
 
     Example:
         >>> block_table([9, 0, 5], block=8).tolist()
-        [[0, 0], [0, 1], [2, 0]]
+        [[0, 0, 0], [0, 0, 1], [2, 0, 0]]
+        >>> block_table([9], block=8, members=2).tolist()
+        [[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1]]
     """
     counts = torch.tensor([-(-numel // block) for numel in numels], dtype=torch.int64)
-    tensor = torch.repeat_interleave(torch.arange(len(numels)), counts)
-    first = (counts.cumsum(0) - counts)[tensor]
-    return torch.stack([tensor, torch.arange(len(tensor)) - first], dim=1).to(torch.int32)
+    counts = counts.repeat_interleave(members)
+    row = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    first = (counts.cumsum(0) - counts)[row]
+    place = torch.arange(len(row)) - first
+    return torch.stack([row // members, row % members, place], dim=1).to(torch.int32)
+
+
+def first_blocks(blocks: Tensor, *, rows: int, members: int = 1) -> Tensor:
+    """Where each row's blocks begin in a block table, int32 [rows + 1], the last being their number.
+
+    Example:
+        >>> first_blocks(block_table([9, 0, 5], block=8), rows=3).tolist()
+        [0, 2, 2, 3]
+    """
+    owner = blocks[:, 0].long() * members + blocks[:, 1]
+    return torch.searchsorted(owner, torch.arange(rows + 1)).to(torch.int32)

@@ -33,7 +33,22 @@ def bias_ratio(step: float | Tensor, betas: tuple[float, float]) -> float | Tens
         >>> bias_ratio(torch.tensor([1.0, 1e6]), (0.9, 0.99))
         tensor([1., 1.])
     """
-    rate1, rate2 = map(log_beta, betas)
+    rate = log_beta(betas[0])
     if isinstance(step, Tensor):
-        return -torch.expm1(step * rate1) / torch.sqrt(-torch.expm1(step * rate2))
-    return -expm1(step * rate1) / sqrt(-expm1(step * rate2))
+        return -torch.expm1(step * rate) / root_correction(step, betas[1])
+    return -expm1(step * rate) / root_correction(step, betas[1])
+
+
+@overload
+def root_correction(step: float, beta2: float) -> float: ...
+@overload
+def root_correction(step: Tensor, beta2: float) -> Tensor: ...
+def root_correction(step: float | Tensor, beta2: float) -> float | Tensor:
+    """sqrt(1 - beta2^t), by which sqrt(v) falls short of sqrt(v_hat); arguments as in `bias_ratio`.
+
+    Example:
+        >>> round(root_correction(1, 0.75), 12)
+        0.5
+    """
+    rate = log_beta(beta2)
+    return torch.sqrt(-torch.expm1(step * rate)) if isinstance(step, Tensor) else sqrt(-expm1(step * rate))

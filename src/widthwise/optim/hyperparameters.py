@@ -1,4 +1,4 @@
-"""What a parameter group of Adam-atan2 may say; every complaint names the number and what to do."""
+"""What a parameter group may say; every complaint names the number and what to do."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
+from widthwise.optim.parameter_scaling import ParameterScaling
 from widthwise.optim.rounding import NearestRounding, StochasticRounding
 from widthwise.optim.second_moment import SECOND_MOMENTS
 from widthwise.optim.weight_decay import WeightDecay
@@ -25,7 +26,7 @@ def check_rate(lr: float | Tensor) -> None:
 
 
 def check_group(group: Mapping[str, Any]) -> None:
-    """Everything in a group except its parameters.
+    """Everything in a group except its parameters and its direction, which checks itself.
 
     Raises:
         ValueError: a hyperparameter is out of its range or of another kind.
@@ -34,13 +35,11 @@ def check_group(group: Mapping[str, Any]) -> None:
     betas = group["betas"]
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise ValueError(f"betas = {tuple(betas)}: give two numbers from 0 to below 1")
-    for name in ("a", "b"):
-        if not (isfinite(group[name]) and group[name] > 0):
-            raise ValueError(f"{name} = {group[name]}: give a finite positive number")
     kinds = {
         "weight_decay": (WeightDecay, "WeightDecay.coupled(0.1) or WeightDecay.independent(1e-4)"),
         "rounding": ((NearestRounding, StochasticRounding), "NEAREST or StochasticRounding(seed=0)"),
         "second_moment": (tuple(map(type, SECOND_MOMENTS.values())), "SQUARED or ROOT"),
+        "parameter_scaling": ((ParameterScaling, type(None)), "ParameterScaling() or None"),
     }
     for name, (kind, remedy) in kinds.items():
         if not isinstance(group[name], kind):
@@ -76,6 +75,6 @@ def refuse_gradient(parameter: Tensor, gradient: Tensor) -> NoReturn:
         ValueError: always.
     """
     raise ValueError(
-        f"the gradient of a parameter of shape {tuple(parameter.shape)} has layout {gradient.layout}: Adam-atan2 "
-        "needs a dense one (sparse=False in the embedding)"
+        f"the gradient of a parameter of shape {tuple(parameter.shape)} has layout {gradient.layout}: give "
+        "a dense one (sparse=False in the embedding)"
     )

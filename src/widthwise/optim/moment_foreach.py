@@ -1,8 +1,8 @@
-"""One step of Adam-atan2 on lists of tensors, through PyTorch's foreach operations.
+"""One step of Adam-atan2 or AdamW on lists of tensors, through PyTorch's foreach operations.
 
-The same operations in the same order as `adam_atan2_single`, each of them on every tensor of one device and dtype at
-once. It needs room for two more copies of the weights while it runs (three with the root form, four when they are of
-low precision).
+The same operations in the same order as `moment_step`, each of them on every tensor of one device and dtype at once. It
+needs room for two more copies of the weights while it runs (three with the root form, four when they are of low
+precision).
 """
 
 # PyTorch's foreach operations have no public names.
@@ -14,7 +14,8 @@ from math import inf
 import torch
 from torch import Tensor
 
-from widthwise.optim.adam_atan2_single import Atan2Constants, Number
+from widthwise.optim.direction import Number
+from widthwise.optim.moment_step import MomentConstants
 from widthwise.optim.rounding import Rounding
 
 
@@ -43,7 +44,7 @@ def update_foreach(
     steps: list[Number],
     indices: list[int],
     *,
-    constants: Atan2Constants,
+    constants: MomentConstants,
     rate: Number,
     decay: Number,
     rounding: Rounding,
@@ -72,7 +73,7 @@ def _update(
     steps: list[Number],
     indices: list[int],
     *,
-    constants: Atan2Constants,
+    constants: MomentConstants,
     rate: Number,
     decay: Number,
     rounding: Rounding,
@@ -84,13 +85,13 @@ def _update(
     weight1, weight2 = constants.weights
     torch._foreach_lerp_(ms, gradients, weight1)
     constants.second_moment.update_each_(moments, gradients, weight2)
-    roots = torch._foreach_clamp_min(constants.second_moment.roots(moments), torch.finfo(dtype).tiny)
-    changes = torch._foreach_div(ms, roots)
-    del roots
-    denominators = [constants.denominator(step) for step in steps]
-    torch._foreach_div_(changes, denominators)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    torch._foreach_atan_(changes)
-    torch._foreach_mul_(changes, rate * constants.a)
+    corrections = [constants.correction(step) for step in steps]
+    changes = constants.direction.each(ms, constants.second_moment.roots(moments), corrections)
+    if constants.parameter_scaling is None:
+        torch._foreach_mul_(changes, constants.rate(rate, thetas[0]))
+    else:
+        rates = [constants.rate(rate, theta) for theta in thetas]
+        torch._foreach_mul_(changes, rates)  # pyright: ignore[reportCallIssue, reportArgumentType]
     if isinstance(decay, Tensor):
         torch._foreach_add_(changes, torch._foreach_mul(thetas, decay))
     elif decay:

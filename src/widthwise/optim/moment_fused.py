@@ -1,4 +1,4 @@
-"""One step of Adam-atan2 in two launches for all tensors of one dtype: tables of addresses, and the kernels' launch.
+"""One step in a few launches for all tensors of one dtype: tables of addresses, and the kernels' launch.
 
 The tables live on the device and are written again only when an address changes: a gradient that was allocated anew,
 a state that was loaded, a weight that was moved. The learning rate is a number on the device as well, written when it
@@ -10,46 +10,40 @@ from memory set aside by an earlier step, which therefore has to have run.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from widthwise.optim.adam_atan2_kernel import CONSTANTS, kernels
-from widthwise.optim.adam_atan2_single import Atan2Constants
-from widthwise.optim.address_table import Columns, address_table, block_table, is_fusible, key_of
+from widthwise.optim.address_table import Columns, address_table, is_fusible, key_of
 from widthwise.optim.bias_correction import log_beta
+from widthwise.optim.direction import Angle, Direction, Ratio
+from widthwise.optim.launch import Launch, Tables, on_device, run_prepare, run_update
+from widthwise.optim.moment_step import MomentConstants
 from widthwise.optim.rounding import Rounding, StochasticRounding
 from widthwise.optim.second_moment import ROOT
 from widthwise.optim.weight_decay import WeightDecay
 
-BLOCK = 1024
-WARPS = 4
-PREPARED_AT_ONCE = 256
 KEPT_PLANS = 8
 
 Key = tuple[object, ...]
 Kept = TypeVar("Kept")
 
 
-def on_device(values: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device that the host does not wait for."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+def rule_of(direction: Direction) -> tuple[str, float]:
+    """The kernels' name of a direction, and its own number.
 
-
-@dataclass
-class Launch:
-    """The tables of all tensors of one device and dtype."""
-
-    device: torch.device
-    parameter_dtype: torch.dtype
-    gradient_dtype: torch.dtype
-    table: Tensor
-    blocks: Tensor
-    numbers: Tensor
-    indices: Tensor
+    Raises:
+        ValueError: the kernels do not have it.
+    """
+    match direction:
+        case Angle():
+            return "atan2", direction.b
+        case Ratio():
+            return "adam", direction.epsilon
+        case _:
+            raise ValueError(f"the kernels have no {type(direction).__name__}: leave fused at None")
 
 
 @dataclass
@@ -63,12 +57,12 @@ class Plan:
 class DeviceNumbers:
     """A group's hyperparameters on one device, each written when it changes, always in the same memory."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, constants: int) -> None:
         self._device = device
         self._written: tuple[float, ...] = ()
         self._rate_written: float | None = None
         self._rate = torch.zeros((), dtype=torch.float32, device=device)
-        self._constants = torch.zeros(len(CONSTANTS), dtype=torch.float32, device=device)
+        self._constants = torch.zeros(constants, dtype=torch.float32, device=device)
         self._seed = torch.zeros(1, dtype=torch.int64, device=device)
 
     def rate(self, rate: float | Tensor) -> Tensor:
@@ -114,52 +108,71 @@ def keep(cache: dict[Key, Kept], key: Key, value: Kept) -> None:
         cache.pop(next(iter(cache)))
 
 
+def constant_values(constants: MomentConstants, decay: WeightDecay) -> list[float]:
+    """The kernels' `constants`, in their order."""
+    scaling = constants.parameter_scaling
+    return [
+        *constants.weights,
+        *map(log_beta, constants.betas),
+        constants.direction.scale,
+        rule_of(constants.direction)[1],
+        decay.per_rate,
+        decay.per_step,
+        0.0 if scaling is None else scaling.floor,
+    ]
+
+
 class FusedGroup:
     """The fused implementation for one parameter group, with its tables. It holds addresses, never tensors."""
 
     def __init__(self) -> None:
         self._plans: dict[Key, Plan] = {}
-        self._blocks: dict[Key, Tensor] = {}
+        self._blocks: dict[Key, Tables] = {}
         self._spares: dict[Key, tuple[Tensor, Launch]] = {}
         self._short = False
         self._captured: list[Plan] = []
         self._hosts: list[Tensor] = []
         self._numbers: dict[torch.device, DeviceNumbers] = {}
 
+    def known(self, key: Key | None) -> Plan | None:
+        """The plan of an earlier step on the same tensors; none for a capture that needs tables of its own."""
+        return None if self._short or key is None else self._plans.get(key)
+
     def step(
         self,
-        columns: Columns,
+        plan: Plan,
         *,
-        constants: Atan2Constants,
+        constants: MomentConstants,
         rate: float | Tensor,
         decay: WeightDecay,
         rounding: Rounding,
         maximize: bool,
     ) -> list[int]:
         """Update what the kernels can, of tensors of one device, in place and steps counted; returns what is left."""
-        plan = self._plan(columns)
-        stochastic = isinstance(rounding, StochasticRounding)
         seed = rounding.seed if isinstance(rounding, StochasticRounding) else 0
-        values = [*constants.weights, *map(log_beta, constants.betas), constants.a, constants.b]
-        values += [decay.per_rate, decay.per_step]
+        rule, _ = rule_of(constants.direction)
+        values = constant_values(constants, decay)
         for launch in plan.launches:
             if launch.device not in self._numbers:
-                self._numbers[launch.device] = DeviceNumbers(launch.device)
+                self._numbers[launch.device] = DeviceNumbers(launch.device, len(values))
             numbers = self._numbers[launch.device]
             table, seeds = numbers.constants(values, seed)
-            run(
+            scaled = constants.parameter_scaling is not None
+            run_prepare(launch, table, rate=numbers.rate(rate), rule=rule, scaled=scaled)
+            run_update(
                 launch,
-                constants=table,
+                table,
                 seeds=seeds,
-                rate=numbers.rate(rate),
+                rule=rule,
                 root=constants.second_moment == ROOT,
                 maximize=maximize,
-                stochastic=stochastic,
+                stochastic=isinstance(rounding, StochasticRounding),
             )
         return plan.rest
 
-    def _plan(self, columns: Columns) -> Plan:
-        key = key_of(columns)
+    def plan(self, columns: Columns) -> Plan:
+        """How to step these tensors of one device: tables made, or found again."""
+        key = key_of(columns.parameters, columns.gradients, zip(*columns[2:6], strict=True))
         captured = capturing(columns.parameters[0].device)
         plan = None if self._short and not captured else self._plans.get(key)
         if plan is None:
@@ -189,74 +202,10 @@ class FusedGroup:
             launch.table.copy_(host, non_blocking=True)
             self._hosts.append(host)
             return launch
-        launch = self._new_launch(rows, kind, device, p, g, numels, columns.indices)
+        if kind not in self._blocks:
+            keep(self._blocks, kind, Tables.of(numels, columns.indices, device))
+        launch = self._blocks[kind].launch(rows, parameter_dtype=p, gradient_dtype=g)
         if sets_aside(device) and kind not in self._spares:
-            spare = self._new_launch(rows, kind, device, p, g, numels, columns.indices)
+            spare = self._blocks[kind].launch(rows, parameter_dtype=p, gradient_dtype=g)
             keep(self._spares, kind, (rows.pin_memory() if device.type == "cuda" else rows, spare))
         return launch
-
-    def _new_launch(
-        self,
-        rows: Tensor,
-        kind: Key,
-        device: torch.device,
-        p: torch.dtype,
-        g: torch.dtype,
-        numels: Sequence[int],
-        indices: list[int],
-    ) -> Launch:
-        if kind not in self._blocks:
-            keep(self._blocks, kind, on_device(block_table(numels, block=BLOCK), device))
-        numbers = torch.empty(len(numels), 4, dtype=torch.float32, device=device)
-        return Launch(
-            device,
-            p,
-            g,
-            on_device(rows, device),
-            self._blocks[kind],
-            numbers,
-            on_device(torch.tensor(indices, dtype=torch.int32), device),
-        )
-
-
-def run(
-    launch: Launch,
-    *,
-    constants: Tensor,
-    seeds: Tensor,
-    rate: Tensor,
-    root: bool,
-    maximize: bool,
-    stochastic: bool,
-) -> None:
-    """The two kernels on one launch's tables."""
-    compiled = kernels()
-    count = len(launch.table)
-    with torch.cuda.device(launch.device) if launch.device.type == "cuda" else nullcontext():
-        compiled.prepare[(-(-count // PREPARED_AT_ONCE),)](
-            launch.table,
-            launch.numbers,
-            constants,
-            rate,
-            count,
-            BLOCK=PREPARED_AT_ONCE,
-            enable_fp_fusion=False,
-        )
-        if not len(launch.blocks):
-            return
-        compiled.update[(len(launch.blocks),)](
-            launch.table,
-            launch.blocks,
-            launch.numbers,
-            constants,
-            launch.indices,
-            seeds,
-            P=compiled.dtypes[launch.parameter_dtype],
-            G=compiled.dtypes[launch.gradient_dtype],
-            ROOT=root,
-            MAXIMIZE=maximize,
-            STOCHASTIC=stochastic,
-            BLOCK=BLOCK,
-            num_warps=WARPS,
-            enable_fp_fusion=False,
-        )
