@@ -149,4 +149,4 @@ def trace(recipe: Recipe, members: Sequence[Member], corpus: Corpus) -> Trace:
     population = Population(recipe, members, CPU)
     health = Health(len(members), CPU)
     losses = [population.step(s, batches.at(s)[streams], health) for s in range(1, steps + 1)]
-    return Trace(torch.stack(losses), population.parameters, health.findings())
+    return Trace(torch.stack(losses), population.parameters, health.findings(population.optimizer))

@@ -64,7 +64,12 @@ def test_first_step_by_hand(
 def test_second_step_by_hand(how: dict[str, bool]) -> None:
     """betas 1/2 and 3/4, gradients 1 then -1: m = 1/2, -1/4; v = 1/4, 7/16; corrections 1/2, 3/4 and 1/4, 7/16."""
     (theta,), optimizer = trained(
-        [single(0.0)], [[single(1.0)], [single(-1.0)]], lr=1.0, betas=(0.5, 0.75), second_moment=SQUARED, **how
+        [single(0.0)],
+        [[single(1.0)], [single(-1.0)]],
+        lr=1.0,
+        betas=(0.5, 0.75),
+        second_moment=SQUARED,
+        **how,
     )
     state = optimizer.state[optimizer.param_groups[0]["params"][0]]
     assert [state[name].item() for name in ("step", "exp_avg", "exp_avg_sq")] == [2.0, -0.25, 0.4375]

@@ -34,7 +34,7 @@ def test_a_row_is_addresses_size_and_alignment() -> None:
     found = columns(memory[2:7], torch.zeros(4))
     rows = address_table(found)
     assert rows[0] == [
-        *(column[0].data_ptr() for column in found[:4]), found.steps[0].data_ptr(), found.flags[0].data_ptr(), 0, 5, False, 0
+        *(column[0].data_ptr() for column in (*found[:4], found.steps, found.flags)), 0, 5, False, 0
     ]  # fmt: skip
     assert rows[1][6:] == [0, 4, True, 1]
 

@@ -103,7 +103,7 @@ def test_atan2_equals_numpy() -> None:
             theta = theta - RATES[p] * 1.3 * angle
             np.testing.assert_allclose(parameter[p], theta, rtol=1e-13, atol=1e-13)
             np.testing.assert_allclose(state["m"][p], m, rtol=1e-12, atol=1e-14)
-            np.testing.assert_allclose(state["v"][p], v, rtol=1e-12, atol=1e-14)
+            np.testing.assert_allclose(state["u"][p] ** 2, v, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("update", UPDATES, ids=update_name)

@@ -6,6 +6,7 @@ from widthwise.optim.angle_scale import scale_for_small_ratios, scale_for_unit_r
 from widthwise.optim.member_update import AdamAtan2Update, AdamUpdate, MemberUpdate, SgdUpdate, State
 from widthwise.optim.non_finite import NonFinite
 from widthwise.optim.parameter_scaling import ParameterScaling
+from widthwise.optim.population_step import PopulationStep
 from widthwise.optim.rounding import NEAREST, StochasticRounding
 from widthwise.optim.second_moment import ROOT, SQUARED
 from widthwise.optim.weight_decay import NO_DECAY, WeightDecay
@@ -22,6 +23,7 @@ __all__ = [
     "MemberUpdate",
     "NonFinite",
     "ParameterScaling",
+    "PopulationStep",
     "SgdUpdate",
     "State",
     "StochasticRounding",

@@ -148,6 +148,7 @@ def run_update(
     root: bool,
     maximize: bool = False,
     stochastic: bool = False,
+    gap: int = 0,
 ) -> None:
     """Move every tensor of a launch by its numbers, in place."""
     kernels, tables = moment_kernel.kernels(), launch.tables
@@ -161,6 +162,7 @@ def run_update(
             constants,
             tables.indices,
             seeds,
+            gap,
             P=kernels.dtypes[launch.parameter_dtype],
             G=kernels.dtypes[launch.gradient_dtype],
             C=kernels.dtypes[launch.copy_dtype or launch.parameter_dtype],

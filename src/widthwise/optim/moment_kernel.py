@@ -10,6 +10,8 @@ device; a *row* is one member of one tensor, numbered tensor by tensor:
     constants  float32 [9]: see CONSTANTS
     rate       float32 []: the learning rate
     numbers    float32 [rows, 4]: the rule's own number, the rate, the decay, the step; by `prepare`, or by who steps
+    seeds      int64 [1]: of stochastic rounding
+    gap        how far the flag of the second moment lies behind the first's: 0 where one flag serves both
     indices    int32 [tensors]: each tensor's place among its optimizer's, for the random bits
 
 The rule's own number, and what the rate has taken up:
@@ -138,7 +140,7 @@ def _tile(
     MASKED: tl.constexpr, RULE: tl.constexpr, ROOT: tl.constexpr, MAXIMIZE: tl.constexpr,
     STOCHASTIC: tl.constexpr, COPY: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """One step of one tile; returns where a moment is not finite."""
+    """One step of one tile; returns where the first moment is not finite, and where the second."""
     place = tl.arange(0, TILE)
     inside = place < left if MASKED else None
     other = 0.0 if MASKED else None
@@ -164,8 +166,10 @@ def _tile(
         tl.store(moment_at + place, moment, mask=inside)
     if COPY:
         tl.store(copy_at + place, moved.to(copy_at.dtype.element_ty), mask=inside)
-    bad = (m - m) + (moment - moment) != 0.0
-    return bad & inside if MASKED else bad
+    bad_first, bad_second = m - m != 0.0, moment - moment != 0.0
+    if MASKED:
+        bad_first, bad_second = bad_first & inside, bad_second & inside
+    return bad_first, bad_second
 
 
 def _update(
@@ -175,6 +179,7 @@ def _update(
     constants,
     indices,
     seeds,
+    gap,
     P: tl.constexpr,
     G: tl.constexpr,
     C: tl.constexpr,
@@ -213,24 +218,29 @@ def _update(
     place = tl.arange(0, TILE)
     tiles = tl.minimum((left + TILE - 1) // TILE, CHUNK).to(tl.int32)
     whole = tl.minimum(left // TILE, CHUNK).to(tl.int32) * tl.load(row + 8).to(tl.int32)
-    bad = place < 0
+    bad_first, bad_second = place < 0, place < 0
     for tile in range(whole):
         at = tile * TILE
-        bad = bad | _tile(
+        first_here, second_here = _tile(
             theta_at + at, g_at + at, m_at + at, moment_at + at, copy_at + at, left, start + at + place,
             weight1, weight2, factor, rate, decay, step, seed, index,
             False, RULE, ROOT, MAXIMIZE, STOCHASTIC, COPY, TILE,
         )  # fmt: skip
+        bad_first, bad_second = bad_first | first_here, bad_second | second_here
     for tile in range(whole, tiles):
         at = tile * TILE
-        bad = bad | _tile(
+        first_here, second_here = _tile(
             theta_at + at, g_at + at, m_at + at, moment_at + at, copy_at + at, left - at, start + at + place,
             weight1, weight2, factor, rate, decay, step, seed, index,
             True, RULE, ROOT, MAXIMIZE, STOCHASTIC, COPY, TILE,
         )  # fmt: skip
+        bad_first, bad_second = bad_first | first_here, bad_second | second_here
     # Blocks of one step write the same number, so their race is harmless; a note of an earlier step stays.
-    noted = tl.load(flag_at + place * 0, mask=bad, other=0.0)
-    tl.store(flag_at + place * 0, tl.where(noted == 0.0, step, noted), mask=bad)
+    flags = flag_at + place * 0
+    noted = tl.load(flags, mask=bad_first, other=0.0)
+    tl.store(flags, tl.where(noted == 0.0, step, noted), mask=bad_first)
+    noted = tl.load(flags + gap, mask=bad_second, other=0.0)
+    tl.store(flags + gap, tl.where(noted == 0.0, step, noted), mask=bad_second)
 
 
 _CALLED = (_tile,)
@@ -265,7 +275,7 @@ def kernels() -> Kernels:
         prepare=triton.jit(_prepare, do_not_specialize=["count"]),
         square_sums=triton.jit(_square_sums),
         root_mean_squares=triton.jit(_root_mean_squares),
-        update=triton.jit(_update),
+        update=triton.jit(_update, do_not_specialize=["gap"]),
         dtypes={
             torch.float32: language.float32,
             torch.bfloat16: language.bfloat16,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from widthwise.models import member_cross_entropy
+from widthwise.optim import PopulationStep
 from widthwise.train.batches import Batches, validation_windows
 from widthwise.train.corpus import Corpus
 from widthwise.train.health import Health
@@ -63,14 +64,20 @@ class Population:
 
     def __init__(self, recipe: Recipe, members: Sequence[Member], device: torch.device) -> None:
         self.recipe = recipe
-        self.parameters = initial_parameters(recipe, members, device)
-        self.state = {name: recipe.update.initial_state(p) for name, p in self.parameters.items()}
-        self._rates = {name: _per_member(members, name, "rate", device) for name in self.parameters}
-        self._epsilons = {name: _per_member(members, name, "epsilon", device) for name in self.parameters}
-        self._multipliers = {
-            name: _per_member(members, name, "multiplier", device) for name in self.parameters
-        }
+        names = list(recipe.model.tensors())
+        self.optimizer = PopulationStep(
+            recipe.update,
+            initial_parameters(recipe, members, device),
+            rates={name: _per_member(members, name, "rate", device) for name in names},
+            epsilons={name: _per_member(members, name, "epsilon", device) for name in names},
+        )
+        self._multipliers = {name: _per_member(members, name, "multiplier", device) for name in names}
         self._folded = all(n.multiplier == 1 for m in members for n in m.numbers.values())
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Every tensor as it is now, [P, ...]."""
+        return self.optimizer.parameters
 
     def losses(self, parameters: Mapping[str, Tensor], tokens_PxBxT1: Tensor) -> Tensor:
         """The mean next-token cross-entropy of each member, [P]."""
@@ -87,19 +94,9 @@ class Population:
         leaves = {name: p.detach().requires_grad_() for name, p in self.parameters.items()}
         losses_P = self.losses(leaves, tokens_PxBxT1)
         gradients = torch.autograd.grad(losses_P.sum(), list(leaves.values()))
-        factor = self.recipe.schedule.factor(step)
-        with torch.no_grad():
-            for name, gradient in zip(leaves, gradients, strict=True):
-                self.parameters[name], self.state[name] = self.recipe.update.step(
-                    leaves[name],
-                    gradient,
-                    self.state[name],
-                    step=step,
-                    rate=self._rates[name] * factor,
-                    epsilon=self._epsilons[name],
-                )
-            moments = [tensor for state in self.state.values() for tensor in state.values()]
-            health.observe(step, losses_P, gradients, moments)
+        named = dict(zip(leaves, gradients, strict=True))
+        self.optimizer.step_(named, factor=self.recipe.schedule.factor(step))
+        health.observe(step, losses_P.detach())
         return losses_P.detach()
 
     @torch.no_grad()
@@ -146,13 +143,14 @@ def train_population(
         if step % _POLL == 0 or step == steps:
             if progress is not None:
                 progress(step)
-            if health.all_dead():
+            if health.all_dead(population.optimizer):
                 break
     windows = validation_windows(corpus, windows=recipe.validation_windows, context=context, device=device)
     validation = population.validation_losses(windows).tolist()
     curves = _curves(losses_LxP, recipe.curve_points)
     return tuple(
-        _outcome(*ending, steps=steps) for ending in zip(health.findings(), validation, curves, strict=True)
+        _outcome(*ending, steps=steps)
+        for ending in zip(health.findings(population.optimizer), validation, curves, strict=True)
     )
 
 

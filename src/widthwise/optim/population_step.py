@@ -1,0 +1,126 @@
+"""One optimizer's steps on all tensors of a population: the kernels where they run, the plain update elsewhere."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from widthwise.optim.implementation import has_triton, interpreted
+from widthwise.optim.member_update import MemberUpdate, State
+from widthwise.optim.population_kernel import PopulationKernel
+
+
+def finite_members(tensors: Sequence[Tensor]) -> Tensor:
+    """[P]: whether every tensor [P, ...] of a member is finite; both extremes carry NaN, and one of them infinity.
+
+    Example:
+        >>> finite_members([torch.tensor([[1.0, 2.0], [0.0, float("inf")]])])
+        tensor([ True, False])
+    """
+    flat = [t.flatten(1) for t in tensors]
+    return torch.stack([extreme for t in flat for extreme in (t.amax(1), t.amin(1))]).isfinite().all(0)
+
+
+class PopulationStep:
+    """The optimizer of P members: their parameters and its state, each member with its own numbers.
+
+    Args:
+        update: what a step does; see `MemberUpdate`.
+        parameters: by name, [P, ...], at least one; the kernels update them in place.
+        rates, epsilons: by name, [P] on the parameters' device.
+        fused: run the Triton kernels; by default on CUDA devices if Triton is there and has the update.
+        copies: the parameters in a lower precision, by name, which each step of the kernels writes too.
+
+    Raises:
+        ValueError: the kernels are asked for where they do not run, or copies without them.
+
+    Example:
+        >>> from widthwise.optim.member_update import SgdUpdate
+        >>> start = {"weight": torch.ones(2, 1)}
+        >>> rates, zeros = {"weight": torch.tensor([0.1, 0.2])}, {"weight": torch.zeros(2)}
+        >>> step = PopulationStep(SgdUpdate(momentum=0.0), start, rates=rates, epsilons=zeros)
+        >>> step.step_({"weight": torch.ones(2, 1)}, factor=1.0)
+        >>> step.parameters["weight"]
+        tensor([[0.9000],
+                [0.8000]])
+    """
+
+    def __init__(
+        self,
+        update: MemberUpdate,
+        parameters: Mapping[str, Tensor],
+        *,
+        rates: Mapping[str, Tensor],
+        epsilons: Mapping[str, Tensor],
+        fused: bool | None = None,
+        copies: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.update = update
+        self.parameters: dict[str, Tensor] = dict(parameters)
+        self.state: dict[str, State] = {name: update.initial_state(p) for name, p in parameters.items()}
+        self._rates, self._epsilons = rates, epsilons
+        first = next(iter(parameters.values()))
+        self.steps_P = torch.zeros(first.shape[0], device=first.device)
+        self._noted_2xP = torch.zeros(2, *self.steps_P.shape, device=first.device)
+        self._kernel: PopulationKernel | None = None
+        covered = PopulationKernel.covers(update, parameters)
+        cuda = first.device.type == "cuda"
+        if fused and not (covered and (cuda or interpreted())):
+            raise ValueError(
+                f"fused=True for {type(update).__name__} on {first.device}: the kernels need CUDA, contiguous float32 "
+                "tensors and an update that they have; leave fused at None"
+            )
+        if fused or (fused is None and cuda and covered and has_triton()):
+            self._kernel = PopulationKernel(
+                update, self.parameters, self.state, rates=rates, epsilons=epsilons, copies=copies
+            )
+        elif copies is not None:
+            raise ValueError(
+                "copies are written by the fused kernels only: cast the parameters where they are used"
+            )
+
+    @torch.no_grad()
+    def step_(self, gradients: Mapping[str, Tensor], *, factor: float | Tensor) -> None:
+        """Move every parameter by its gradient.
+
+        Args:
+            gradients: by name, [P, ...].
+            factor: of the schedule, on every rate: a number, or a tensor of the device, [] or [P].
+        """
+        self.steps_P += 1
+        if self._kernel is not None:
+            self._kernel.step_([gradients[name] for name in self.parameters], self.steps_P, factor)
+            return
+        for name, gradient in gradients.items():
+            self.parameters[name], self.state[name] = self.update.step(
+                self.parameters[name],
+                gradient,
+                self.state[name],
+                step=self.steps_P,
+                rate=self._rates[name] * factor,
+                epsilon=self._epsilons[name],
+            )
+        for noted_P, tensors in zip(self._noted_2xP, self._moments(), strict=True):
+            new_P = (noted_P == 0) & ~finite_members(tensors)
+            noted_P.copy_(torch.where(new_P, self.steps_P, noted_P))
+
+    def _moments(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The running averages of gradients, and everything else in the state (or those again, for SGD)."""
+        ordered = [list(state.values()) for state in self.state.values()]
+        return [first for first, *_ in ordered], [t for tensors in ordered for t in tensors[1:] or tensors]
+
+    def non_finite_steps(self) -> tuple[Tensor, Tensor]:
+        """When each member's state stopped being finite: its first moment, and the rest of it.
+
+        A first moment averages gradients. It keeps what is infinite or NaN for good, and does not overflow by itself.
+
+        Returns:
+            Two float32 [P]: the first step after which it was not finite; 0 where it is.
+        """
+        if self._kernel is None:
+            first_P, second_P = self._noted_2xP
+            return first_P, second_P
+        flags_Tx2xP = self._kernel.flags_Tx2xP
+        earliest_2xP = torch.where(flags_Tx2xP == 0, torch.inf, flags_Tx2xP).amin(0)
+        first_P, second_P = torch.where(earliest_2xP == torch.inf, 0.0, earliest_2xP)
+        return first_P, second_P
