@@ -165,7 +165,8 @@ def _tile(
     if RULE != "sgd":
         tl.store(moment_at + place, moment, mask=inside)
     if COPY:
-        tl.store(copy_at + place, moved.to(copy_at.dtype.element_ty), mask=inside)
+        C: tl.constexpr = copy_at.dtype.element_ty
+        tl.store(copy_at + place, _round(moved, element, seed, index, step, C, False).to(C), mask=inside)
     bad_first, bad_second = m - m != 0.0, moment - moment != 0.0
     if MASKED:
         bad_first, bad_second = bad_first & inside, bad_second & inside
