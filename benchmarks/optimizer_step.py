@@ -3,7 +3,8 @@
 usage: PYTHONPATH=src python benchmarks/optimizer_step.py [--write] [--smoke]
 
 It prints the JSON record; `--write` also keeps it as benchmarks/results/optimizer_step.json. `--smoke`, with
-TRITON_INTERPRET=1, runs the same program on a CPU with a few small tensors. Needs torch, numpy and triton.
+TRITON_INTERPRET=1, runs the same program on a CPU with a few small tensors. Needs torch, numpy and triton;
+adam-atan2-pytorch is another baseline where it is installed.
 
 Any check that fails ends the run with exit code 1 before anything is timed. Baselines are measured in the same run on
 the same tensors. Bandwidth counts 28 bytes for each parameter: weight, gradient and two moments read, weight and two
@@ -19,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import pi, prod
 from pathlib import Path
 from statistics import median
@@ -30,24 +32,30 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from widthwise.optim.adam_atan2_kernel import kernels
 
 from widthwise.optim import (
     ROOT,
     SQUARED,
     AdamAtan2,
     AdamAtan2Update,
+    AdamUpdate,
+    AdamW,
+    MemberUpdate,
+    ParameterScaling,
+    PopulationStep,
+    SgdUpdate,
     StochasticRounding,
     WeightDecay,
-    adam_atan2_fused,
-    adam_atan2_kernel,
+    kernel_math,
+    moment_kernel,
 )
+from widthwise.optim.moment_kernel import kernels
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BYTES = 28
 FORMS = {"squared": SQUARED, "root": ROOT}
-TILES = ((512, 4), (1024, 4), (1024, 8), (2048, 8), (4096, 8))
-"""Blocks and warps that are tried; the first two numbers of `adam_atan2_fused` say which one is used."""
+TILES = ((512, 1, 4), (512, 2, 4), (512, 4, 4), (512, 8, 4), (1024, 4, 8), (1024, 1, 4))
+"""Tiles, tiles a block, and warps that are tried; `moment_kernel` says which are used."""
 
 Row = dict[str, object]
 
@@ -214,7 +222,7 @@ def check_flags(setting: Setting) -> Iterator[Row]:
 @triton.jit
 def apply_arctangent(x_at, y_at, BLOCK: tl.constexpr):
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(y_at + place, adam_atan2_kernel._arctangent(tl.load(x_at + place)))
+    tl.store(y_at + place, kernel_math._arctangent(tl.load(x_at + place)))
 
 
 def check_arctangent(setting: Setting) -> Iterator[Row]:
@@ -318,6 +326,10 @@ BASELINES: dict[str, Make] = {
     "torch AdamW fused": lambda leaves: torch.optim.AdamW(leaves, lr=1e-3, fused=True),
     "torch AdamW foreach": lambda leaves: torch.optim.AdamW(leaves, lr=1e-3, foreach=True),
 }
+if find_spec("adam_atan2_pytorch") is not None:
+    from adam_atan2_pytorch import AdamAtan2 as OtherAdamAtan2
+
+    BASELINES["adam-atan2-pytorch"] = lambda leaves: OtherAdamAtan2(leaves, lr=1e-3)
 CANDIDATES: dict[str, Make] = {
     "Adam-atan2 fused squared": lambda leaves: AdamAtan2(leaves, lr=1e-3, fused=True, second_moment=SQUARED),
     "Adam-atan2 fused root": lambda leaves: AdamAtan2(leaves, lr=1e-3, fused=True, second_moment=ROOT),
@@ -325,6 +337,10 @@ CANDIDATES: dict[str, Make] = {
         leaves, lr=1e-3, foreach=True, second_moment=SQUARED
     ),
     "Adam-atan2 foreach root": lambda leaves: AdamAtan2(leaves, lr=1e-3, foreach=True, second_moment=ROOT),
+    "AdamW fused root": lambda leaves: AdamW(leaves, lr=1e-3, fused=True),
+    "AdamW fused root, parameter scaling": lambda leaves: AdamW(
+        leaves, lr=1e-3, fused=True, parameter_scaling=ParameterScaling()
+    ),
 }
 
 
@@ -376,48 +392,82 @@ def bandwidth_rows(
 
 
 def tile_rows(setting: Setting, copy: float) -> Iterator[Row]:
-    """Other sizes of blocks than the one that is used."""
+    """Other sizes of tiles and blocks than those that are used."""
     moved = BYTES * sum(map(prod, setting.shapes))
-    used = (adam_atan2_fused.BLOCK, adam_atan2_fused.WARPS)
-    for block, warps in TILES if setting.cuda else TILES[:1]:
-        adam_atan2_fused.BLOCK, adam_atan2_fused.WARPS = block, warps
+    used = (moment_kernel.TILE, moment_kernel.CHUNK, moment_kernel.WARPS)
+    for sizes in TILES if setting.cuda else TILES[:1]:
+        moment_kernel.TILE, moment_kernel.CHUNK, moment_kernel.WARPS = sizes
         for name in ("Adam-atan2 fused squared", "Adam-atan2 fused root"):
             rate = moved / measure(CANDIDATES[name], setting.shapes, setting)[0]
+            tile, chunk, warps = sizes
             yield row(
-                f"tile of {block}, {warps} warps: {name}", rate / 1e12, "TB/s", "device copy", rate / copy
-            )
-    adam_atan2_fused.BLOCK, adam_atan2_fused.WARPS = used
+                f"{chunk} tiles of {tile}, {warps} warps: {name}", rate / 1e12, "TB/s", "device copy",
+                rate / copy,
+            )  # fmt: skip
+    moment_kernel.TILE, moment_kernel.CHUNK, moment_kernel.WARPS = used
 
 
-def adafactor_row(setting: Setting, copy: float) -> Iterator[Row]:
-    """torch's, for later: 8 bytes of weights, 4 of gradients for each parameter at least."""
-    moved = 12 * sum(map(prod, setting.shapes))
-    time, _ = measure(lambda leaves: torch.optim.Adafactor(leaves, lr=1e-3), setting.shapes, setting)
-    yield row(
-        "torch Adafactor, 12 bytes a parameter",
-        moved / time / 1e12,
-        "TB/s",
-        "device copy",
-        moved / time / copy,
-    )
+UPDATES: dict[str, tuple[MemberUpdate, int]] = {
+    "Adam-atan2": (AdamAtan2Update(beta1=0.9, beta2=0.98, a=4 / pi, b=1.0), 28),
+    "Adam": (AdamUpdate(beta1=0.9, beta2=0.98), 28),
+    "Adam with parameter scaling": (
+        AdamUpdate(beta1=0.9, beta2=0.98, parameter_scaling=ParameterScaling()),
+        32,
+    ),
+    "SGD with momentum": (SgdUpdate(momentum=0.9), 20),
+}
+"""A population's updates, and the bytes that each has to move for a parameter."""
 
 
-def population_row(setting: Setting, copy: float) -> Iterator[Row]:
-    """The plain update of a population, operation by operation: what a fused one will be compared with."""
+def population_setting(update: MemberUpdate, setting: Setting, fused: bool) -> Callable[[], object]:
+    """A step of 64 members, each a matrix of 1.6 M parameters."""
     shape = (setting.members, setting.member_size)
-    with emptied(setting):
-        update = AdamAtan2Update(beta1=0.9, beta2=0.98, a=4 / pi, b=1.0)
-        parameter, gradient = draw(shape, 0, setting.device), draw(shape, 1, setting.device)
-        rate = torch.full(shape[:1], 1e-3, device=setting.device)
-        state = update.initial_state(parameter)
-        time = seconds(
-            lambda: update.step(parameter, gradient, state, step=3, rate=rate, epsilon=rate), setting
-        )
-    moved = BYTES * prod(shape)
-    yield row(
-        f"population of {shape[0]} x {shape[1]}: plain update", moved / time / 1e12, "TB/s", "device copy",
-        moved / time / copy,
-    )  # fmt: skip
+    parameters, gradients = ({"w": draw(shape, seed, setting.device)} for seed in (0, 1))
+    rates = {"w": torch.full(shape[:1], 1e-3, device=setting.device)}
+    step = PopulationStep(update, parameters, rates=rates, epsilons=rates, fused=fused)
+    factor = torch.ones((), device=setting.device)
+    return lambda: step.step_(gradients, factor=factor)
+
+
+def check_population(setting: Setting) -> Iterator[Row]:
+    """The kernels against the plain updates, odd sizes, several tensors; a NaN stays with its member."""
+    shapes = {"gain": (3, 7), "odd": (3, 33, 129), "matrix": (3, 64, 512)}
+    for name, (update, _) in UPDATES.items():
+        ends: list[list[Tensor]] = []
+        for fused, broken in ((False, False), (True, False), (True, True)):
+            parameters = {
+                key: draw(shape, i, setting.device) for i, (key, shape) in enumerate(shapes.items())
+            }
+            rates = {key: torch.tensor([0.01, 0.1, 0.3], device=setting.device) for key in shapes}
+            step = PopulationStep(update, parameters, rates=rates, epsilons=rates, fused=fused)
+            for t in range(1, 4):
+                gradients = {
+                    key: draw(shape, 100 * t + i, setting.device)
+                    for i, (key, shape) in enumerate(shapes.items())
+                }
+                if broken:
+                    gradients["odd"][1, 5] = float("nan")
+                step.step_(gradients, factor=torch.tensor(0.5, device=setting.device))
+            ends.append([step.parameters[key][[0, 2]] for key in shapes])
+        yield require(f"population, {name}: kernels against the plain update", difference(*ends[:2]), 2**-14)
+        unlike = sum(not torch.equal(a, b) for a, b in zip(*ends[1:], strict=True))
+        yield require(f"population, {name}: tensors changed by a member's NaN", unlike, 0)
+
+
+def population_rows(setting: Setting, copy: float) -> Iterator[Row]:
+    """Every update of a population through the kernels, and one operation by operation."""
+    numel = setting.members * setting.member_size
+    label = f"population of {setting.members} x {setting.member_size}"
+    for name, (update, moved) in UPDATES.items():
+        for fused in (True, False):
+            with emptied(setting):
+                rate = moved * numel / seconds(population_setting(update, setting, fused), setting)
+            how = "fused" if fused else "plain"
+            target = 0.9 if fused and name == "Adam-atan2" else None
+            yield row(
+                f"{label}: {name} {how}, {moved} bytes a parameter", rate / 1e12, "TB/s", "device copy",
+                rate / copy, target,
+            )  # fmt: skip
 
 
 def versions() -> dict[str, str]:
@@ -444,7 +494,7 @@ def record(setting: Setting) -> dict[str, object]:
                 print(f"{item['name']}: {item['value']:.4g} {item['unit']}{ratio}", flush=True)
         print(f"  ({perf_counter() - started:.0f} s)", flush=True)
 
-    for check in (check_arctangent, check_numbers, check_powers, check_flags):
+    for check in (check_arctangent, check_numbers, check_powers, check_flags, check_population):
         keep(check(setting))
     if setting.cuda:
         keep(check_capture(setting))
@@ -454,8 +504,7 @@ def record(setting: Setting) -> dict[str, object]:
     keep(bandwidth_rows("few large tensors", setting.shapes, setting, copy, True))
     keep(bandwidth_rows("many tensors", setting.many, setting, copy, True))
     keep(tile_rows(setting, copy))
-    keep(adafactor_row(setting, copy))
-    keep(population_row(setting, copy))
+    keep(population_rows(setting, copy))
     return {
         "benchmark": "optimizer_step",
         "machine": torch.cuda.get_device_name() if setting.cuda else f"{platform.machine()} CPU, interpreted",
