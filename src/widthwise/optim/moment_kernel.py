@@ -144,10 +144,6 @@ def _tile(
     place = tl.arange(0, TILE)
     inside = place < left if MASKED else None
     other = 0.0 if MASKED else None
-    if not MASKED:
-        theta_at, g_at = tl.multiple_of(theta_at, 16), tl.multiple_of(g_at, 16)
-        m_at, moment_at = tl.multiple_of(m_at, 16), tl.multiple_of(moment_at, 16)
-        copy_at = tl.multiple_of(copy_at, 16)
     g = tl.load(g_at + place, mask=inside, other=other).to(tl.float32)
     theta = tl.load(theta_at + place, mask=inside, other=other)
     m = tl.load(m_at + place, mask=inside, other=other)
@@ -220,10 +216,12 @@ def _update(
     tiles = tl.minimum((left + TILE - 1) // TILE, CHUNK).to(tl.int32)
     whole = tl.minimum(left // TILE, CHUNK).to(tl.int32) * tl.load(row + 8).to(tl.int32)
     bad_first, bad_second = place < 0, place < 0
+    # What is said of a pointer counts where it is computed; inside a function that it is handed to, it would be lost.
     for tile in range(whole):
         at = tile * TILE
         first_here, second_here = _tile(
-            theta_at + at, g_at + at, m_at + at, moment_at + at, copy_at + at, left, start + at + place,
+            tl.multiple_of(theta_at + at, 16), tl.multiple_of(g_at + at, 16), tl.multiple_of(m_at + at, 16),
+            tl.multiple_of(moment_at + at, 16), tl.multiple_of(copy_at + at, 16), left, start + at + place,
             weight1, weight2, factor, rate, decay, step, seed, index,
             False, RULE, ROOT, MAXIMIZE, STOCHASTIC, COPY, TILE,
         )  # fmt: skip
