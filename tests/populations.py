@@ -29,11 +29,11 @@ from widthwise.train import (
     Population,
     Precision,
     Recipe,
+    TrainingStep,
     WarmupCosine,
     train_population,
 )
 from widthwise.train.batches import Batches
-from widthwise.train.health import Health
 
 CPU = torch.device("cpu")
 LETTERS = 32
@@ -147,6 +147,7 @@ def trace(recipe: Recipe, members: Sequence[Member], corpus: Corpus) -> Trace:
     streams = torch.tensor([seeds.index(member.data_seed) for member in members])
     batches = Batches(corpus, seeds, steps=steps, batch=recipe.batch, context=context, device=CPU)
     population = Population(recipe, members, CPU)
-    health = Health(len(members), CPU)
-    losses = [population.step(s, batches.at(s)[streams], health) for s in range(1, steps + 1)]
-    return Trace(torch.stack(losses), population.parameters, health.findings(population.optimizer))
+    step = TrainingStep(recipe, population, batches, streams)
+    for _ in range(steps):
+        step.run()
+    return Trace(step.losses_LxP, population.parameters, step.health.findings(population.optimizer))

@@ -1,10 +1,12 @@
 """A population against its members alone, and against an ordinary training loop with torch.optim.Adam."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from populations import (
     ADAM_UPDATE,
@@ -25,7 +27,6 @@ from widthwise.scaling import Gauge
 from widthwise.theory import ADAM, MEAN_FIELD, MUP, NTK, SGD, STANDARD, OptimizerRule
 from widthwise.train import Member, Population, Recipe, initial_parameters, train_population
 from widthwise.train.batches import Batches, validation_windows
-from widthwise.train.health import Health
 
 CORPUS = letter_corpus()
 MODEL = transformer(32)
@@ -198,14 +199,15 @@ def test_outcomes_of_the_others_stay_the_same() -> None:
 def recorded_batches(monkeypatch: pytest.MonkeyPatch, recipe: Recipe, members: list[Member]) -> torch.Tensor:
     """The tokens that a run trains on, [steps, P, B, T + 1]."""
     seen = []
-    original = Population.step
+    original = Population.losses
 
-    def step(self: Population, number: int, tokens: torch.Tensor, health: Health) -> torch.Tensor:
-        seen.append(tokens.clone())
-        return original(self, number, tokens, health)
+    def losses(self: Population, parameters: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
+        if torch.is_grad_enabled():  # not the validation's
+            seen.append(tokens.clone())
+        return original(self, parameters, tokens)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Population, "step", step)
+        patch.setattr(Population, "losses", losses)
         train(recipe, members, CORPUS)
     return torch.stack(seen)
 

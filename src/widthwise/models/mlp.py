@@ -46,11 +46,13 @@ class MLP:
     def tensors(self) -> dict[str, ModelTensor]:
         """Every tensor by name, in the order of the forward pass; matrices are [inputs, outputs]."""
         D = self.width
-        hidden = {f"hidden.{layer}": ModelTensor((D, D), drawn=True) for layer in range(self.depth)}
+        hidden = {
+            f"hidden.{layer}": ModelTensor((D, D), drawn=True, multiplied=True) for layer in range(self.depth)
+        }
         return {
             "first_layer": ModelTensor((self.window * self.vocabulary, D), drawn=True),
             **hidden,
-            "readout": ModelTensor((D, self.vocabulary), drawn=True),
+            "readout": ModelTensor((D, self.vocabulary), drawn=True, multiplied=True),
         }
 
     @property

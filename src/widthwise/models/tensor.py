@@ -12,10 +12,12 @@ class ModelTensor:
     Args:
         shape: without the leading member axis.
         drawn: True for independent normal draws, False for a constant (the gains of a layer norm).
+        multiplied: whether all that is done with it is matrix products, which may be of low precision.
     """
 
     shape: tuple[int, ...]
     drawn: bool
+    multiplied: bool = False
 
 
 def count_parameters(tensors: Mapping[str, ModelTensor]) -> int:

@@ -55,15 +55,15 @@ class Transformer:
         for block in range(self.depth):
             tensors |= {
                 f"blocks.{block}.attention.norm": ModelTensor((D,), drawn=False),
-                f"blocks.{block}.attention.qkv": ModelTensor((D, 3 * D), drawn=True),
-                f"blocks.{block}.attention.output": ModelTensor((D, D), drawn=True),
+                f"blocks.{block}.attention.qkv": ModelTensor((D, 3 * D), drawn=True, multiplied=True),
+                f"blocks.{block}.attention.output": ModelTensor((D, D), drawn=True, multiplied=True),
                 f"blocks.{block}.mlp.norm": ModelTensor((D,), drawn=False),
-                f"blocks.{block}.mlp.up": ModelTensor((D, 4 * D), drawn=True),
-                f"blocks.{block}.mlp.down": ModelTensor((4 * D, D), drawn=True),
+                f"blocks.{block}.mlp.up": ModelTensor((D, 4 * D), drawn=True, multiplied=True),
+                f"blocks.{block}.mlp.down": ModelTensor((4 * D, D), drawn=True, multiplied=True),
             }
         return tensors | {
             "final_norm": ModelTensor((D,), drawn=False),
-            "readout": ModelTensor((D, self.vocabulary), drawn=True),
+            "readout": ModelTensor((D, self.vocabulary), drawn=True, multiplied=True),
         }
 
     @property

@@ -1,7 +1,8 @@
 """One step of every tensor of a population in one launch of the moment kernels.
 
 Rates, epsilons and counts of steps are [P] tensors of the device, so that no number of the host enters: a captured CUDA
-graph follows them. The tables are written again only when a gradient lies elsewhere.
+graph follows them. The tables are written again only when a gradient lies elsewhere; a capture's are set aside by the
+step before it and written after it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -77,6 +78,8 @@ class PopulationKernel:
         self._seeds = torch.zeros(1, dtype=torch.int64, device=self._device)
         self._addresses: tuple[int, ...] = ()
         self._launch: Launch | None = None
+        self._spare: Launch | None = None
+        self._captured: list[tuple[Launch, Tensor]] = []
 
     @staticmethod
     def covers(update: MemberUpdate, parameters: Mapping[str, Tensor]) -> bool:
@@ -124,7 +127,8 @@ class PopulationKernel:
 
     def _launch_on(self, gradients: list[Tensor]) -> Launch:
         addresses = tuple(g.data_ptr() for g in gradients)
-        if self._launch is not None and addresses == self._addresses:
+        capturing = self._device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+        if self._launch is not None and addresses == self._addresses and not capturing:
             return self._launch
         assert all(g.dtype == gradients[0].dtype and g.dtype in DTYPES for g in gradients)
         firsts = [state[self._rule.first] for state in self._states]
@@ -134,11 +138,26 @@ class PopulationKernel:
             self._parameters, gradients, firsts, seconds, flags, flags, list(range(len(gradients)))
         )
         table = address_table(columns, members=self._members, copies=self._copies)
-        self._launch = self._tables.launch(
-            torch.tensor(table, dtype=torch.int64),
-            parameter_dtype=torch.float32,
-            gradient_dtype=gradients[0].dtype,
-            copy_dtype=None if self._copies is None else self._copies[0].dtype,
-        )
+        rows = torch.tensor(table, dtype=torch.int64)
+        if capturing:
+            if self._spare is None:
+                raise ValueError("a capture needs a step before it, on gradients of the same dtype")
+            launch, self._spare = self._spare, None
+            self._captured.append((launch, rows))
+            return launch
+        dtypes = {
+            "parameter_dtype": torch.float32,
+            "gradient_dtype": gradients[0].dtype,
+            "copy_dtype": None if self._copies is None else self._copies[0].dtype,
+        }
+        self._launch = self._tables.launch(rows, **dtypes)
+        if self._spare is None:
+            self._spare = self._tables.launch(rows, **dtypes)
         self._addresses = addresses
         return self._launch
+
+    def finish_capture(self) -> None:
+        """Write the tables of captured steps."""
+        for launch, rows in self._captured:
+            launch.table.copy_(rows)
+        self._captured.clear()

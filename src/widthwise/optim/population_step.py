@@ -29,7 +29,8 @@ class PopulationStep:
         parameters: by name, [P, ...], at least one; the kernels update them in place.
         rates, epsilons: by name, [P] on the parameters' device.
         fused: run the Triton kernels; by default on CUDA devices if Triton is there and has the update.
-        copies: the parameters in a lower precision, by name, which each step of the kernels writes too.
+        copies: some of the parameters in a lower precision, by name, which each step of the kernels writes too; the
+            gradients of these are of the copies' dtype.
 
     Raises:
         ValueError: the kernels are asked for where they do not run, or copies without them.
@@ -62,22 +63,54 @@ class PopulationStep:
         first = next(iter(parameters.values()))
         self.steps_P = torch.zeros(first.shape[0], device=first.device)
         self._noted_2xP = torch.zeros(2, *self.steps_P.shape, device=first.device)
-        self._kernel: PopulationKernel | None = None
+        self._kernels: list[tuple[list[str], PopulationKernel]] = []
         covered = PopulationKernel.covers(update, parameters)
-        cuda = first.device.type == "cuda"
-        if fused and not (covered and (cuda or interpreted())):
+        if fused and not (covered and (first.device.type == "cuda" or interpreted())):
             raise ValueError(
                 f"fused=True for {type(update).__name__} on {first.device}: the kernels need CUDA, contiguous float32 "
                 "tensors and an update that they have; leave fused at None"
             )
-        if fused or (fused is None and cuda and covered and has_triton()):
-            self._kernel = PopulationKernel(
-                update, self.parameters, self.state, rates=rates, epsilons=epsilons, copies=copies
-            )
+        if fused or (fused is None and self.covers(update, parameters)):
+            copied = set(copies or ())
+            for names in ([n for n in parameters if n in copied], [n for n in parameters if n not in copied]):
+                if names:
+                    self._kernels.append((names, self._kernel(names, copies if names[0] in copied else None)))
         elif copies is not None:
             raise ValueError(
                 "copies are written by the fused kernels only: cast the parameters where they are used"
             )
+
+    @staticmethod
+    def covers(update: MemberUpdate, parameters: Mapping[str, Tensor]) -> bool:
+        """Whether the kernels are what is run unless asked otherwise."""
+        cuda = all(p.device.type == "cuda" for p in parameters.values())
+        return cuda and PopulationKernel.covers(update, parameters) and has_triton()
+
+    def _kernel(self, names: list[str], copies: Mapping[str, Tensor] | None) -> PopulationKernel:
+        return PopulationKernel(
+            self.update,
+            {name: self.parameters[name] for name in names},
+            {name: self.state[name] for name in names},
+            rates=self._rates,
+            epsilons=self._epsilons,
+            copies=copies,
+        )
+
+    @property
+    def fused(self) -> bool:
+        """Whether the kernels step in place, as a captured step needs."""
+        return bool(self._kernels)
+
+    def tensors(self) -> list[Tensor]:
+        """Everything that a step changes, in a fixed order: what a snapshot has to hold."""
+        state = [tensor for state in self.state.values() for tensor in state.values()]
+        notes = [kernel.flags_Tx2xP for _, kernel in self._kernels] or [self._noted_2xP]
+        return [*self.parameters.values(), *state, *notes, self.steps_P]
+
+    def finish_capture(self) -> None:
+        """Write the tables of a step that was captured: where its gradients lie is known only then."""
+        for _, kernel in self._kernels:
+            kernel.finish_capture()
 
     @torch.no_grad()
     def step_(self, gradients: Mapping[str, Tensor], *, factor: float | Tensor) -> None:
@@ -88,8 +121,9 @@ class PopulationStep:
             factor: of the schedule, on every rate: a number, or a tensor of the device, [] or [P].
         """
         self.steps_P += 1
-        if self._kernel is not None:
-            self._kernel.step_([gradients[name] for name in self.parameters], self.steps_P, factor)
+        for names, kernel in self._kernels:
+            kernel.step_([gradients[name] for name in names], self.steps_P, factor)
+        if self._kernels:
             return
         for name, gradient in gradients.items():
             self.parameters[name], self.state[name] = self.update.step(
@@ -117,10 +151,10 @@ class PopulationStep:
         Returns:
             Two float32 [P]: the first step after which it was not finite; 0 where it is.
         """
-        if self._kernel is None:
+        if not self._kernels:
             first_P, second_P = self._noted_2xP
             return first_P, second_P
-        flags_Tx2xP = self._kernel.flags_Tx2xP
+        flags_Tx2xP = torch.cat([kernel.flags_Tx2xP for _, kernel in self._kernels])
         earliest_2xP = torch.where(flags_Tx2xP == 0, torch.inf, flags_Tx2xP).amin(0)
         first_P, second_P = torch.where(earliest_2xP == torch.inf, 0.0, earliest_2xP)
         return first_P, second_P

@@ -6,20 +6,26 @@ returns each member's `Outcome`. torch and numpy alone.
 
 from widthwise.train.corpus import PYTHON_STDLIB, VOCABULARY, Corpus, load_corpus
 from widthwise.train.member import Divergence, Member, Outcome, Precision, Recipe
-from widthwise.train.population import Population, initial_parameters, train_population
+from widthwise.train.population import Population, initial_parameters
 from widthwise.train.schedule import WarmupCosine
+from widthwise.train.step import TrainingStep
+from widthwise.train.step_graph import Engine, engine_for
+from widthwise.train.train_population import train_population
 
 __all__ = [
     "PYTHON_STDLIB",
     "VOCABULARY",
     "Corpus",
     "Divergence",
+    "Engine",
     "Member",
     "Outcome",
     "Population",
     "Precision",
     "Recipe",
+    "TrainingStep",
     "WarmupCosine",
+    "engine_for",
     "initial_parameters",
     "load_corpus",
     "train_population",

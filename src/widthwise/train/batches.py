@@ -40,9 +40,17 @@ class Batches:
         self._tokens = torch.tensor(corpus.train, device=device)
         self._window = torch.arange(context + 1, device=device)
 
-    def at(self, step: int) -> Tensor:
-        """The tokens of one step, counted from 1: [S, B, T + 1], inputs and targets in one."""
-        return self._tokens[self._starts_LxSxB[step - 1][..., None] + self._window].long()
+    def at(self, step: int | Tensor) -> Tensor:
+        """The tokens of one step, counted from 1: [S, B, T + 1], inputs and targets in one.
+
+        Args:
+            step: a number, or an int64 tensor [1] on the device, which the host then need not know.
+        """
+        if isinstance(step, Tensor):
+            starts_SxB = self._starts_LxSxB.index_select(0, step - 1)[0]
+        else:
+            starts_SxB = self._starts_LxSxB[step - 1]
+        return self._tokens[starts_SxB[..., None] + self._window].long()
 
 
 def validation_windows(corpus: Corpus, *, windows: int, context: int, device: torch.device) -> Tensor:

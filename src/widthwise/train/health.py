@@ -21,7 +21,11 @@ class Health:
     def observe(self, step: int | Tensor, losses_P: Tensor) -> None:
         """Record which losses are not finite at a step, counted from 1; the first finding of a member stands."""
         new_P = (self._loss_step_P == 0) & ~losses_P.isfinite()
-        self._loss_step_P = torch.where(new_P, step, self._loss_step_P)
+        self._loss_step_P.copy_(torch.where(new_P, step, self._loss_step_P))
+
+    def tensors(self) -> list[Tensor]:
+        """What `observe` changes."""
+        return [self._loss_step_P]
 
     def all_dead(self, optimizer: PopulationStep) -> bool:
         """Whether no member is left (waits for the device)."""

@@ -1,0 +1,72 @@
+"""One training step of a population, all of it on the device: batch, forward, backward, update, watch.
+
+Nothing in it depends on a number of the host: the count of steps, the schedule and the losses are tensors. So a step is
+the same whether it is run operation by operation or recorded once and replayed (`step_graph`).
+
+Shape legend: P members, S data seeds, B sequences, T positions, L steps.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from widthwise.train.batches import Batches
+from widthwise.train.health import Health
+from widthwise.train.member import Recipe
+from widthwise.train.population import Population
+
+Losses = Callable[[dict[str, Tensor], Tensor], Tensor]
+
+
+class TrainingStep:
+    """The next step of a population's training.
+
+    Args:
+        population: trained in place.
+        batches: of every step of the horizon.
+        stream_P: which of the batches' data seeds each member sees.
+        losses: (parameters, tokens) -> [P]; the population's own, or a compiled form of it.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        population: Population,
+        batches: Batches,
+        stream_P: Tensor,
+        *,
+        losses: Losses | None = None,
+    ) -> None:
+        device = stream_P.device
+        steps = recipe.schedule.steps
+        self.population = population
+        self.health = Health(len(stream_P), device)
+        self.losses_LxP = torch.full((steps, len(stream_P)), float("nan"), device=device)
+        self._batches, self._stream_P = batches, stream_P
+        self._losses = population.losses if losses is None else losses
+        factors = [recipe.schedule.factor(step) for step in range(1, steps + 1)]
+        self._factors_L = torch.tensor(factors, dtype=torch.float32, device=device)
+        self._step = torch.zeros(1, dtype=torch.long, device=device)
+
+    def run(self) -> None:
+        """Train one step further."""
+        self._step += 1
+        tokens_PxBxT1 = self._batches.at(self._step)[self._stream_P]
+        leaves = self.population.leaves()
+        losses_P = self._losses(leaves, tokens_PxBxT1)
+        gradients = torch.autograd.grad(losses_P.sum(), list(leaves.values()))
+        factor = self._factors_L.index_select(0, self._step - 1)
+        self.population.optimizer.step_(dict(zip(leaves, gradients, strict=True)), factor=factor)
+        losses_P = losses_P.detach()
+        self.health.observe(self._step, losses_P)
+        self.losses_LxP.index_copy_(0, self._step - 1, losses_P[None])
+
+    def tensors(self) -> list[Tensor]:
+        """Everything that a step changes, in a fixed order."""
+        return [
+            *self.population.tensors(),
+            *self.health.tensors(),
+            self.losses_LxP,
+            self._step,
+        ]
