@@ -7,6 +7,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["MKL_NUM_THREADS"] = "1"
 
+# Read when jax first looks for devices: it would take most of an accelerator's memory, and the tests need none.
+os.environ["JAX_PLATFORMS"] = "cpu"
+
 import pytest
 from hypothesis import settings
 

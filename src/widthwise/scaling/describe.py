@@ -32,8 +32,8 @@ from widthwise.scaling.skeleton import Names, Parameter, Skeleton, read_skeleton
 if TYPE_CHECKING:
     from torch import nn
 
-AxesOf = Callable[[Sequence[Parameter], tuple[Growth, ...]], ModuleAxes | None]
-"""What one tensor's dimensions do, from its name's parameter at each width and its laws; None if nothing says so."""
+AxesOf = Callable[[str, Sequence[Parameter], tuple[Growth, ...]], ModuleAxes | None]
+"""What a tensor's dimensions do, from its name, that at each width, and its laws; None if nothing says so."""
 
 MOST_SEEDS = 32
 """Seeds that may be drawn at each width; two suffice unless a growing tensor has fewer than about a hundred entries."""
@@ -91,7 +91,9 @@ def describe(
     )
 
 
-def _axes_of_module(parameters: Sequence[Parameter], growth: tuple[Growth, ...]) -> ModuleAxes | None:
+def _axes_of_module(
+    name: str, parameters: Sequence[Parameter], growth: tuple[Growth, ...]
+) -> ModuleAxes | None:
     owners = [parameter.owner for parameter in parameters]
     return module_axes(owners, parameters[0].local_name, len(growth))
 
@@ -208,7 +210,7 @@ def _decide_all(
     ambiguous: list[Ambiguous] = []
     for name, laws in growth.items():
         parameters = [skeleton.parameters[name] for skeleton in skeletons]
-        decision = decide(name, laws, rule=matched.get(name), module=axes_of(parameters, laws))
+        decision = decide(name, laws, rule=matched.get(name), module=axes_of(name, parameters, laws))
         if decision is None:
             ambiguous.append(Ambiguous(name, laws, ancestry(parameters[0].owner)[0]))
         else:
