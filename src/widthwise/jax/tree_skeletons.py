@@ -84,20 +84,25 @@ def draw_tree_pair(init: Init, width: int, pair: int) -> Mapping[str, Pair]:
         >>> sums["kernel"].differing, sums["kernel"].shape, sums["scale"].value
         (16, (8, 2), 1.0)
     """
-    one, other = (leaf_names(init(width, jax.random.key(seed))) for seed in (2 * pair, 2 * pair + 1))
-    unset = sorted(
-        name for draw in (one, other) for name, leaf in draw.items() if not jnp.isfinite(leaf).all()
-    )
+    one, other = (_drawn(init, width, seed) for seed in (2 * pair, 2 * pair + 1))
+    unset = {name for draw in (one, other) for name, leaf in draw.items() if not np.isfinite(leaf).all()}
     if unset:
         raise ValueError(
-            f"init({width}, key) drew entries that are not finite in {', '.join(dict.fromkeys(unset))}"
+            f"init({width}, key) drew entries that are not finite in {', '.join(sorted(unset))}: correct its "
+            "initializers"
         )
     return {name: _reduce(leaf, other[name]) for name, leaf in one.items() if leaf.size}
 
 
-def _reduce(one: jax.Array, other: jax.Array) -> Pair:
-    """The sums, in float64. The shape is reversed: fans are counted in PyTorch's order, [out, in, *window]."""
-    x, y = (np.asarray(leaf).astype(np.float64).ravel() for leaf in (one, other))
+def _drawn(init: Init, width: int, seed: int) -> dict[str, np.ndarray]:
+    """The leaves in float64, on the host: eager operations would be compiled for every shape."""
+    leaves = jax.device_get(leaf_names(init(width, jax.random.key(seed))))
+    return {name: np.asarray(leaf).astype(np.float64) for name, leaf in leaves.items()}
+
+
+def _reduce(one: np.ndarray, other: np.ndarray) -> Pair:
+    """The sums. The shape is reversed: fans are counted in PyTorch's order, [out, in, *window]."""
+    x, y = one.ravel(), other.ravel()
     difference = x - y
     changed = difference != 0
     differing = int(changed.sum())
