@@ -13,7 +13,7 @@ from torch import nn
 
 from jax_cases import TORCH_NAMES, init_mlp, normal
 from plan_training import Tied, mlp
-from widthwise.jax import FLAX, Layout, describe_tree, plan_for_tree, rows_of_tree
+from widthwise.jax import Layout, describe_tree, plan_for_tree, rows_of_tree
 from widthwise.scaling import Axis, ModelDescription, Rule, ScalingPlan, describe, plan_from
 from widthwise.theory import ADAM, ALIGNMENTS, FULL, OPTIMIZER_RULES, PARAMETERIZATIONS, STANDARD, Role
 
@@ -306,12 +306,3 @@ def test_a_torch_plan_serves_a_tree_under_other_names() -> None:
         rows_of_tree(plan, {"Conv_0": {"kernel": np.ones((3, 2, 65))}}, names=names)
     with pytest.raises(ValueError, match=r"names has Dense_0\.kernel, which is no leaf"):
         rows_of_tree(plan, tree, names={"Dense_0.kernel": "conv.weight"})
-
-
-def test_the_flax_layout_is_what_it_says() -> None:
-    assert {name: [axis.value for axis in row] for name, row in FLAX.rows.items()} == {
-        "kernel": ["contracted", "produced"],
-        "embedding": ["stacked", "produced"],
-        "bias": ["elementwise"],
-        "scale": ["elementwise"],
-    }
