@@ -24,7 +24,20 @@ def name_of(path: Sequence[Any]) -> str:
         >>> [name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path({"a": [1, {"b": 2}]})]
         ['a.0', 'a.1.b']
     """
-    return jax.tree_util.keystr(tuple(path), simple=True, separator=SEPARATOR)
+    return SEPARATOR.join(map(_part, path))
+
+
+def _part(key: Any) -> str:
+    """One key of a path, without the brackets and quotes that str() gives it."""
+    match key:
+        case jax.tree_util.DictKey() | jax.tree_util.FlattenedIndexKey():
+            return str(key.key)
+        case jax.tree_util.SequenceKey():
+            return str(key.idx)
+        case jax.tree_util.GetAttrKey():
+            return key.name
+        case _:
+            return str(key)
 
 
 def leaf_names(tree: Any) -> dict[str, Any]:
