@@ -143,6 +143,9 @@ def test_agrees_with_adamw_where_it_must() -> None:
         for t in range(2, 14)
     ]
     mask = {"w": True, "b": False}
+    independent = adam_atan2(0.01, weight_decay=WeightDecay.independent(0.5), mask=mask)
+    only_decay, _ = stepped(independent, start, [jax.tree.map(jnp.zeros_like, start)], jit=False)
+    assert same_bits(only_decay, {"w": start["w"] * 0.5, "b": start["b"]})
     ours = adam_atan2(0.01, a=4096.0, b=4096.0, weight_decay=0.3, mask=mask)
     theta, _ = stepped(ours, start, gradients)
     expected, _ = stepped(optax.adamw(0.01, eps=0.0, weight_decay=0.3, mask=mask), start, gradients)
@@ -257,12 +260,15 @@ def test_betas_that_bfloat16_rounds_to_one_are_refused() -> None:
 
 
 def test_low_precision_is_rounded_once() -> None:
-    """Updates of bfloat16 weights are float32, so that weight minus step is rounded once, by optax.apply_updates."""
-    optimizer = adam_atan2(2.0**-7, a=4 / pi, weight_decay=2.0**-4)
+    """Updates of bfloat16 weights are float32, so that weight minus step is rounded once, by optax.apply_updates.
+
+    1.01 is 1.0078 in bfloat16, and 0.01 is off by 2^-10 of itself.
+    """
+    optimizer = adam_atan2(2.0**-7, a=4 / pi, weight_decay=0.01)
     low = jnp.ones(2, jnp.bfloat16)
     updates, state = optimizer.update(low, optimizer.init(low), low)
     assert updates.dtype == state[0].mu.dtype == state[0].second_moment.dtype == jnp.float32
-    np.testing.assert_allclose(updates, [-(2.0**-7) * (1 + 2.0**-4)] * 2, rtol=1e-6)
+    np.testing.assert_allclose(updates, [-(2.0**-7) * 1.01] * 2, rtol=1e-6)
     assert optax.apply_updates(low, updates).dtype == jnp.bfloat16
 
 
