@@ -11,6 +11,9 @@ if not os.path.exists("/dev/nvidiactl"):
     # Triton chooses between its compiler and its interpreter when it first loads, whoever loads it.
     os.environ["TRITON_INTERPRET"] = "1"
 
+# Read when jax first looks for devices: it would take most of an accelerator's memory, and the tests need none.
+os.environ["JAX_PLATFORMS"] = "cpu"
+
 import pytest
 from hypothesis import settings
 

@@ -47,6 +47,7 @@ ROOMS = {
         lazy_packages="torch numpy pyarrow",
     ),
     "analysis": room(packages="numpy scipy"),
+    "jax": room(rooms="theory scaling", packages="jax numpy optax"),
     "report": room(rooms="analysis records", packages="altair vl_convert jinja2 markupsafe rich"),
     "cli": room(rooms="theory", packages="typer", lazy_rooms=FEATURES, lazy_packages=DEPENDENCIES),
     "__main__": room(rooms="cli"),

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-HEAVY = {"torch", "altair", "vl_convert", "pydantic", "scipy", "jinja2"}
+HEAVY = {"torch", "altair", "vl_convert", "pydantic", "scipy", "jinja2", "jax", "optax"}
 
 
 def loaded_by(*arguments: str) -> set[str]:

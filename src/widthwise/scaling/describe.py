@@ -4,18 +4,21 @@
     real draws (small)       ->  law of each initializer
 
 The model's code is not touched: the factory is called, what it builds is read, and nothing of it is kept.
+`describe_skeletons` is the part that knows no torch: skeletons, and something that draws, may come from elsewhere.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING
 
 from widthwise.scaling.axis import Axis
 from widthwise.scaling.description import Alias, ModelDescription, TensorDescription
+from widthwise.scaling.draws import draw_pair
 from widthwise.scaling.growth import Growth, GrowthKind, fit_growth
 from widthwise.scaling.initializers import InitializerFit
-from widthwise.scaling.module_rules import ancestry, module_axes
-from widthwise.scaling.own_initializers import measure_initializers
+from widthwise.scaling.module_rules import ModuleAxes, ancestry, module_axes
+from widthwise.scaling.own_initializers import DrawPair, measure_initializers
 from widthwise.scaling.role_decision import (
     Ambiguous,
     Decision,
@@ -24,10 +27,13 @@ from widthwise.scaling.role_decision import (
     numberless,
 )
 from widthwise.scaling.rules import Rule, match_rules
-from widthwise.scaling.skeleton import Names, Skeleton, read_skeletons
+from widthwise.scaling.skeleton import Names, Parameter, Skeleton, read_skeletons
 
 if TYPE_CHECKING:
     from torch import nn
+
+AxesOf = Callable[[str, Sequence[Parameter], tuple[Growth, ...]], ModuleAxes | None]
+"""What a tensor's dimensions do, from its name, that at each width, and its laws; None if nothing says so."""
 
 MOST_SEEDS = 32
 """Seeds that may be drawn at each width; two suffice unless a growing tensor has fewer than about a hundred entries."""
@@ -74,6 +80,48 @@ def describe(
     ordered = _ascending(widths, least=3, what="widths")
     drawn_at = _ascending(initializer_widths or ordered[:3], least=2, what="initializer_widths")
     skeletons, built = read_skeletons(build, ordered, real_widths=drawn_at)
+    return describe_skeletons(
+        skeletons,
+        built=built,
+        drawn_at=drawn_at,
+        draw=partial(draw_pair, build),
+        axes_of=_axes_of_module,
+        rules=rules,
+        most_seeds=most_seeds,
+    )
+
+
+def _axes_of_module(
+    name: str, parameters: Sequence[Parameter], growth: tuple[Growth, ...]
+) -> ModuleAxes | None:
+    owners = [parameter.owner for parameter in parameters]
+    return module_axes(owners, parameters[0].local_name, len(growth))
+
+
+def describe_skeletons(
+    skeletons: Sequence[Skeleton],
+    *,
+    built: str,
+    drawn_at: tuple[int, ...],
+    draw: DrawPair,
+    axes_of: AxesOf,
+    rules: Sequence[Rule] = (),
+    most_seeds: int = MOST_SEEDS,
+) -> ModelDescription:
+    """What `describe` does once shapes are read, for models of any library.
+
+    Args:
+        skeletons: at three widths or more, ascending.
+        built: how they were read, as the description says it.
+        drawn_at: widths at which `draw` is asked for the model's own initializers.
+        draw: one pair of draws at a width.
+        axes_of: what the library's conventions say about a tensor.
+        rules: what they cannot say.
+        most_seeds: that may be drawn at each width.
+
+    Raises:
+        ValueError: as `describe` does.
+    """
     ordered = _ascending(
         [skeleton.width for skeleton in skeletons], least=3, what=f"widths of real builds ({built})"
     )
@@ -84,10 +132,10 @@ def describe(
             f"no tensor grows between widths {ordered}: build ignores the width, or always returns one model"
         )
     matched = match_rules(rules, growth)
-    decisions = _decide_all(skeletons, growth, matched)
+    decisions = _decide_all(skeletons, growth, matched, axes_of)
     ties = {names[0]: names for names in skeletons[0].ties}
     fits = measure_initializers(
-        build,
+        draw,
         drawn_at,
         roles={first: decisions[first].role for first in ties},
         declared=_declared(ties, matched),
@@ -153,16 +201,18 @@ def _laws(name: str, skeletons: Sequence[Skeleton]) -> tuple[Growth, ...]:
 
 
 def _decide_all(
-    skeletons: Sequence[Skeleton], growth: Mapping[str, tuple[Growth, ...]], matched: Mapping[str, Rule]
+    skeletons: Sequence[Skeleton],
+    growth: Mapping[str, tuple[Growth, ...]],
+    matched: Mapping[str, Rule],
+    axes_of: AxesOf,
 ) -> Mapping[str, Decision]:
     decisions: dict[str, Decision] = {}
     ambiguous: list[Ambiguous] = []
     for name, laws in growth.items():
-        owners = [skeleton.parameters[name].owner for skeleton in skeletons]
-        module = module_axes(owners, skeletons[0].parameters[name].local_name, len(laws))
-        decision = decide(name, laws, rule=matched.get(name), module=module)
+        parameters = [skeleton.parameters[name] for skeleton in skeletons]
+        decision = decide(name, laws, rule=matched.get(name), module=axes_of(name, parameters, laws))
         if decision is None:
-            ambiguous.append(Ambiguous(name, laws, ancestry(owners[0])[0]))
+            ambiguous.append(Ambiguous(name, laws, ancestry(parameters[0].owner)[0]))
         else:
             decisions[name] = decision
     if ambiguous:

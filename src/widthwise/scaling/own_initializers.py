@@ -9,21 +9,20 @@ small to tell. They are left as the model's own initializer makes them. Anything
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
-from widthwise.scaling.draws import Pair, draw_pair, pool
+from widthwise.scaling.draws import Pair, pool
 from widthwise.scaling.initializers import InitializerFit, fit_initializer
 from widthwise.scaling.role_decision import numberless
 from widthwise.theory import Role
 
-if TYPE_CHECKING:
-    from torch import nn
-
 QUARTER = 4
+
+DrawPair = Callable[[int, int], Mapping[str, Pair]]
+"""(width, number of the pair) -> the sums of one pair of draws, by the name of each tensor with entries."""
 
 
 def measure_initializers(
-    build: "Callable[[int], nn.Module]",
+    draw: DrawPair,
     widths: Sequence[int],
     *,
     roles: Mapping[str, Role],
@@ -33,8 +32,8 @@ def measure_initializers(
     """The law of every tensor's own initializer, by the tensor's first name; tensors without entries are left out.
 
     Args:
-        build: makes the model of a width.
-        widths: at which it is built for real.
+        draw: draws the model of a width under two seeds.
+        widths: at which that is done.
         roles: of every tensor.
         declared: exponents b that the user gives instead of a measurement.
         most_seeds: that may be drawn at each width, at least 2.
@@ -49,7 +48,7 @@ def measure_initializers(
     drawn, wanted = 0, 1
     while True:
         for pair in range(drawn, wanted):
-            _draw(build, widths, pair, known=roles, into=pairs)
+            _draw(draw, widths, pair, known=roles, into=pairs)
         drawn = wanted
         fits = {name: _fit(name, drawn_pairs, declared.get(name)) for name, drawn_pairs in pairs.items()}
         unsettled = any(_needs_seeds(fit, roles[name]) for name, fit in fits.items())
@@ -65,7 +64,7 @@ def measure_initializers(
 
 
 def _draw(
-    build: "Callable[[int], nn.Module]",
+    draw: DrawPair,
     widths: Sequence[int],
     pair: int,
     *,
@@ -73,7 +72,7 @@ def _draw(
     into: dict[str, dict[int, list[Pair]]],
 ) -> None:
     for width in widths:
-        found = draw_pair(build, width, pair)
+        found = draw(width, pair)
         strange = sorted(set(found) - set(known))
         if strange:
             raise ValueError(

@@ -13,7 +13,23 @@ if TYPE_CHECKING:
 def small_widths(
     build: "Callable[[int], nn.Module]", base_width: int, widths: Sequence[int]
 ) -> tuple[int, ...]:
+    """Three widths for drawing initializers of a factory of modules. See `small_widths_of`."""
+
+    def read(every: Sequence[int], real: Sequence[int]) -> Sequence[Skeleton]:
+        return read_skeletons(build, every, real_widths=real)[0]
+
+    return small_widths_of(read, base_width, widths)
+
+
+def small_widths_of(
+    read: Callable[[Sequence[int], Sequence[int]], Sequence[Skeleton]], base_width: int, widths: Sequence[int]
+) -> tuple[int, ...]:
     """Three widths for drawing initializers: a quarter, half and all of the base width where the factory accepts them.
+
+    Args:
+        read: the skeletons at some widths; at the second ones instead if they have to be built for real.
+        base_width: whose hyperparameters were tuned.
+        widths: at which the model is to be described.
 
     A factory with constraints of its own (heads of 64) refuses by an error, or by making other tensors, or sizes that
     break the law of the larger ones (a rank of n / 16 that cannot fall below 1); then the three smallest of `widths`
@@ -25,7 +41,7 @@ def small_widths(
         return fallback
     every = sorted({*candidates, *widths})
     try:
-        skeletons, _ = read_skeletons(build, every, real_widths=candidates)
+        skeletons = read(every, candidates)
     except Exception:  # whatever the factory raises: it does not accept the width
         return fallback
     return candidates if _follow_one_law(skeletons) else fallback
