@@ -36,17 +36,17 @@ SKETCH = 2**10
 ORDERED = 3
 """Order statistics that are kept as they are: the two in the middle, and the one at the 1 % point."""
 
-COUNTS = 7
-"""Below, vanished, untouched, non-finite, valid, sampled, step."""
+COUNTS = 6
+"""Below, touched, with v not zero, valid, sampled, step."""
 
 
 class Chunk(NamedTuple):
-    """A stretch of a tensor: sqrt(v_hat), where it counts, and the two other cases."""
+    """A stretch of a tensor: sqrt(v_hat), where it counts, where m or v is not zero, and where v is not."""
 
     root: Tensor
     valid: Tensor
     touched: Tensor
-    vanished: Tensor
+    filled: Tensor
 
 
 def chunks(moments: Moments) -> Iterator[Chunk]:
@@ -61,10 +61,9 @@ def chunks(moments: Moments) -> Iterator[Chunk]:
     for m, moment in zip(first.split(CHUNK), second.split(CHUNK), strict=True):
         root = moment.to(working)
         root = (root.sqrt() if moments.squared else root) / moments.correction
-        zero = moment == 0
-        moved = m != 0
-        touched = moved | ~zero
-        yield Chunk(root, touched & root.isfinite(), touched, moved & zero)
+        filled = moment.bool()
+        touched = m.bool() | filled
+        yield Chunk(root, touched & (root <= torch.finfo(working).max), touched, filled)
 
 
 def device_sizes(moments: Moments) -> Tensor:
@@ -77,7 +76,7 @@ def device_sizes(moments: Moments) -> Tensor:
     held = list(chunks(moments)) if small else None
     counts = [_counts(chunk, moments.epsilon) for chunk in held or chunks(moments)]
     numbers = torch.stack(counts)
-    valid = numbers[:, 4]
+    valid = numbers[:, 3]
     found = valid.sum()
     stride = (found + LIMIT - 1) // LIMIT
     stride = (stride + 1 - stride % 2).clamp(min=1)
@@ -96,9 +95,8 @@ def device_sizes(moments: Moments) -> Tensor:
 
 def _counts(chunk: Chunk, epsilon: float | None) -> Tensor:
     below = chunk.valid & (chunk.root < (0.0 if epsilon is None else epsilon))
-    bad = chunk.touched & ~chunk.valid
-    masks = (below, chunk.vanished, ~chunk.touched, bad, chunk.valid)
-    return torch.stack([mask.sum() for mask in masks])
+    masks = (below, chunk.touched, chunk.filled, chunk.valid)
+    return torch.stack([torch.count_nonzero(mask) for mask in masks])
 
 
 def _sample(pieces: Iterable[Chunk], valid: Tensor, stride: Tensor) -> Tensor:
@@ -110,7 +108,7 @@ def _sample(pieces: Iterable[Chunk], valid: Tensor, stride: Tensor) -> Tensor:
     sample: Tensor | None = None
     for count, chunk in zip(valid, pieces, strict=True):
         if len(valid) == 1 and len(chunk.root) <= LIMIT:
-            return torch.where(chunk.valid, chunk.root, torch.inf)
+            return chunk.root.masked_fill(~chunk.valid, torch.inf)
         if sample is None:
             sample = chunk.root.new_full((LIMIT,), torch.inf)
         reached = chunk.valid.cumsum(0, dtype=torch.int32)

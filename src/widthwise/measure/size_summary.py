@@ -53,13 +53,13 @@ def host_sizes(parts: Tensor, *, coordinates: int, double: bool) -> Sizes:
         coordinates: of the whole tensor.
         double: whether the moments are float64.
     """
-    below, vanished, untouched, non_finite, _, sampled, _ = parts[:, :COUNTS].sum(0).tolist()
+    below, touched, filled, valid, sampled, _ = parts[:, :COUNTS].sum(0).tolist()
     middle = _from_bits(parts[:, COUNTS : COUNTS + ORDERED].contiguous(), double=double)
     sketches = _from_bits(parts[:, COUNTS + ORDERED :].contiguous(), double=double)
     samples: list[tuple[Tensor, float]] = []
-    for row, (valid, taken) in zip(sketches, parts[:, 4:6].tolist(), strict=True):
+    for row, (here, taken) in zip(sketches, parts[:, 3:5].tolist(), strict=True):
         if kept := min(taken, SKETCH):
-            samples.append((row[:kept], valid / kept))
+            samples.append((row[:kept], here / kept))
     if len(parts) == 1 and sampled:
         left, right, low = middle[0].tolist()
         median = (left + right) / 2
@@ -67,8 +67,17 @@ def host_sizes(parts: Tensor, *, coordinates: int, double: bool) -> Sizes:
         low, median = pooled(samples)
     step = int(parts[:, COUNTS - 1].max())
     return Sizes(
-        coordinates, below, vanished, untouched, non_finite, sampled, step, low, median, tuple(samples)
-    )  # fmt: skip
+        coordinates=coordinates,
+        below=below,
+        vanished=touched - filled,
+        untouched=coordinates - touched,
+        non_finite=touched - valid,
+        sampled=sampled,
+        step=step,
+        low=low,
+        median=median,
+        samples=tuple(samples),
+    )
 
 
 def pooled(parts: Sequence[tuple[Tensor, float]]) -> tuple[float, float]:
