@@ -49,9 +49,10 @@ EPSILON = 3e-6
 LEARNING_RATE = 2.0**-3
 SEEDS = (0, 1)
 KEPT = (
-    "run", "width", "seed", "step", "kind", "name", "role", "exponent", "epsilon", "coordinates", "counted", "zeros", "fraction",
-    "median", "median_ratio", "verdict",
+    "run", "width", "seed", "step", "kind", "name", "role", "exponent", "epsilon", "coordinates", "counted", "zeros",
+    "fraction", "median", "median_ratio", "verdict",
 )  # fmt: skip
+NOTE = "The last panel's optimizer has no epsilon: shown is what the constant would be to it."
 RESULT = HERE / "results" / "epsilon_underflow.json"
 
 CONSTANT, PER_LAYER, ATAN2 = "Adam, constant epsilon", "Adam, epsilon per layer", "Adam-atan2, no epsilon"
@@ -227,7 +228,7 @@ def draw(source: Path, folder: Path) -> None:
     from widthwise.report.epsilon_figure import write_epsilon_figures
 
     record = json.loads(source.read_text(encoding="utf-8"))
-    for path in write_epsilon_figures(record["epsilon"], folder):
+    for path in write_epsilon_figures(record["epsilon"], folder, note=NOTE):
         print(path)
 
 
