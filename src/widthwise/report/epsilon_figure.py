@@ -6,13 +6,12 @@ told apart by a key `run`, and repetitions of one run by a key `seed`.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import altair as alt
 
+from widthwise.report.epsilon_points import ONE_RUN, Point, drawn_rows, points_of, repetitions, with_theory
 from widthwise.report.figure import ROWS, Figure, Row, of_kind, tips
 from widthwise.report.numbers import percent, plural, significant
 from widthwise.report.write import check_target, figure_images, write_all
@@ -22,7 +21,6 @@ COLOURS = {
 }  # fmt: skip
 """By role; each has a contrast of 3:1 or more on white and on black."""
 
-ONE_RUN = ""
 _MOST_LINES = 10
 _HEIGHT = 210
 _WIDTHS = {1: 460, 2: 340}  # of a panel, in pixels
@@ -31,25 +29,6 @@ _COLUMNS = 3
 _LEAST_FRACTION = (
     0.02  # the top of the fraction's axis is never below it, so that nothing looks like something
 )
-
-
-@dataclass(frozen=True)
-class Point:
-    """One place of one line: its run, its line's name and role, its x, and the means over repetitions.
-
-    Args:
-        fraction: below epsilon, the mean; None if undefined.
-        ratio: median sqrt(v_hat) / epsilon, the geometric mean; None if undefined.
-        expected: of the ratio, from the smallest width on, by the plan's exponent; None without one.
-    """
-
-    run: str
-    line: str
-    role: str
-    x: int
-    fraction: float | None
-    ratio: float | None
-    expected: float | None = None
 
 
 def epsilon_figures(
@@ -93,9 +72,9 @@ def write_epsilon_figures(
 
 def step_figure(rows: Sequence[Mapping[str, Any]], *, note: str = "") -> Figure | None:
     """Against the step, at the largest width; None without two steps."""
-    kept = _kept(rows)
+    kept = drawn_rows(rows)
     widest = max((row["width"] for row in kept if row.get("width")), default=None)
-    points = _points([row for row in kept if row.get("width") == widest], "step")
+    points = points_of([row for row in kept if row.get("width") == widest], "step")
     if len({point.x for point in points}) < 2:
         return None
     where = "" if widest is None else f", width {widest}"
@@ -104,7 +83,7 @@ def step_figure(rows: Sequence[Mapping[str, Any]], *, note: str = "") -> Figure 
         name="epsilon-steps",
         title=f"Epsilon and gradients in training{where}",
         x="step",
-        extra=(_repetitions(kept), note),
+        extra=(repetitions(kept), note),
     )
 
 
@@ -116,7 +95,7 @@ def width_figure(
     Raises:
         ValueError: a step at which nothing was measured.
     """
-    kept = [row for row in _kept(rows) if row.get("width")]
+    kept = [row for row in drawn_rows(rows) if row.get("width")]
     if len({row["width"] for row in kept}) < 2:
         return None
     series: dict[tuple[str, int], set[int]] = {}
@@ -128,69 +107,13 @@ def width_figure(
         raise ValueError(
             f"step {chosen} was not measured in every run at every width; these were: {sorted(shared) or 'none'}"
         )
-    points = _with_theory(_points([row for row in kept if row["step"] == chosen], "width"), kept)
+    points = with_theory(points_of([row for row in kept if row["step"] == chosen], "width"), kept)
     theory = any(point.expected is not None for point in points)
     dashes = ("Dashed: theory, from the smallest width.",) if theory else ()
     return _figure(
         points, name="epsilon-widths", title=f"Epsilon and gradients by width, after {plural(chosen, 'step')}",
-        x="width", extra=(*dashes, _repetitions(kept), note),
+        x="width", extra=(*dashes, repetitions(kept), note),
     )  # fmt: skip
-
-
-def _kept(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Rows of roles if there are any, else of tensors; only what is defined."""
-    roles = [row for row in rows if row["kind"] == "role"]
-    return [row for row in roles or rows if row["fraction"] is not None or row["median_ratio"] is not None]
-
-
-def _repetitions(rows: Sequence[Mapping[str, Any]]) -> str:
-    count = len({row.get("seed") for row in rows})
-    return f"Means over {count} seeds." if count > 1 else ""
-
-
-def _points(rows: Sequence[Mapping[str, Any]], x: str) -> list[Point]:
-    places: dict[tuple[str, str, str, int], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        places.setdefault((row.get("run", ONE_RUN), row["name"], row["role"], row[x]), []).append(row)
-    return [
-        Point(
-            *place,
-            fraction=_mean([row["fraction"] for row in found]),
-            ratio=_geometric_mean([row["median_ratio"] for row in found]),
-        )
-        for place, found in sorted(places.items(), key=lambda item: item[0][3])
-    ]
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None
-
-
-def _geometric_mean(values: Sequence[float | None]) -> float | None:
-    """Of positive numbers: a ratio of 0, where the second moment itself has underflowed, has no place on its axis."""
-    known = [math.log(value) for value in values if value]
-    return math.exp(math.fsum(known) / len(known)) if known else None
-
-
-def _with_theory(points: Sequence[Point], rows: Sequence[Mapping[str, Any]]) -> list[Point]:
-    """The gradient's power law (n / n_0)^(-g) over that of the epsilon in use, through the smallest width's point."""
-    facts = {
-        (row.get("run", ONE_RUN), row["name"], row["width"]): (row.get("exponent"), row["epsilon"])
-        for row in rows
-    }
-    first: dict[tuple[str, str], Point] = {}
-    found: list[Point] = []
-    for point in points:
-        start = first.setdefault((point.run, point.line), point)
-        exponent, epsilon = facts[point.run, point.line, point.x]
-        _, before = facts[point.run, point.line, start.x]
-        expected: float | None = None
-        if exponent is not None and epsilon and before is not None and start.ratio is not None:
-            law = (point.x / start.x) ** -float(Fraction(exponent))
-            expected = start.ratio * law * before / epsilon
-        found.append(replace(point, expected=expected))
-    return found
 
 
 def _figure(points: Sequence[Point], *, name: str, title: str, x: str, extra: tuple[str, ...]) -> Figure:
