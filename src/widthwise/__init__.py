@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from widthwise.analysis import transfer
-    from widthwise.measure import coordinate_check
+    from widthwise.measure import coordinate_check, measure_epsilon
     from widthwise.optim import AdamAtan2
     from widthwise.scaling import Rule, ScalingPlan, make_plan, make_reference_plan
     from widthwise.study import run_study
@@ -63,6 +63,7 @@ __all__ = [
     "exponent_table",
     "make_plan",
     "make_reference_plan",
+    "measure_epsilon",
     "role_exponents",
     "run_study",
     "solve",
@@ -91,6 +92,7 @@ _LAZY = {
     "exponent_table": "widthwise.theory",
     "make_plan": "widthwise.scaling",
     "make_reference_plan": "widthwise.scaling",
+    "measure_epsilon": "widthwise.measure",
     "role_exponents": "widthwise.theory",
     "run_study": "widthwise.study",
     "solve": "widthwise.theory",

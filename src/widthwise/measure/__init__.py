@@ -1,12 +1,17 @@
-"""Measurements on a user's model: the coordinate check.
+"""Measurements on a user's model: the coordinate check, and the report on Adam's epsilon.
 
 `coordinate_check` trains a planned model a few steps at several widths and compares the slopes of what it measures with
-theory's. `plan_ladder` makes the plans of many widths from one description.
+theory's. `plan_ladder` makes the plans of many widths from one description. `measure_epsilon` compares an optimizer's
+epsilon with what it is added to; an `EpsilonMonitor` does so every so many steps.
 """
 
 from widthwise.measure.check_result import CoordinateCheck
 from widthwise.measure.coordinate_check import coordinate_check
+from widthwise.measure.epsilon_monitor import EpsilonMonitor
+from widthwise.measure.epsilon_report import EpsilonReport, EpsilonRow
+from widthwise.measure.epsilon_verdict import EpsilonVerdict
 from widthwise.measure.language import next_token_loss, random_tokens
+from widthwise.measure.measure_epsilon import measure_epsilon
 from widthwise.measure.plan_ladder import plan_ladder
 from widthwise.measure.run_once import Key, Quantity
 from widthwise.measure.slope import SlopeInterval
@@ -15,12 +20,17 @@ from widthwise.measure.verdict import CheckRow, Margins, Verdict
 __all__ = [
     "CheckRow",
     "CoordinateCheck",
+    "EpsilonMonitor",
+    "EpsilonReport",
+    "EpsilonRow",
+    "EpsilonVerdict",
     "Key",
     "Margins",
     "Quantity",
     "SlopeInterval",
     "Verdict",
     "coordinate_check",
+    "measure_epsilon",
     "next_token_loss",
     "plan_ladder",
     "random_tokens",

@@ -67,6 +67,8 @@ def _plain_powers(value: Any) -> Any:
 
 def _characters(spec: dict[str, Any]) -> int:
     """How many characters of a caption fit over a chart: about 6.2 pixels each."""
+    if "vconcat" in spec:
+        spec = spec["vconcat"][0]
     if "facet" not in spec:
         return int((spec["width"] + 120) / 6.2)
     panels, width = spec["columns"], spec["spec"]["width"]
