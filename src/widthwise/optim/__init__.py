@@ -1,9 +1,13 @@
-"""Optimizers that know no theory: Adam-atan2 for training, and updates that broadcast over a population's members."""
+"""Optimizers that know no theory: Adam-atan2 and Adafactor, and updates that broadcast over a population's members."""
 
+from widthwise.optim.adafactor import Adafactor
+from widthwise.optim.adafactor_member import AdafactorUpdate
+from widthwise.optim.adafactor_single import AdafactorConstants
 from widthwise.optim.adam_atan2 import AdamAtan2
 from widthwise.optim.angle_scale import scale_for_small_ratios, scale_for_unit_ratios
 from widthwise.optim.member_update import AdamAtan2Update, AdamUpdate, MemberUpdate, SgdUpdate, State
 from widthwise.optim.non_finite import NonFinite
+from widthwise.optim.parameter_scaling import ParameterScaling
 from widthwise.optim.rounding import NEAREST, StochasticRounding
 from widthwise.optim.second_moment import ROOT, SQUARED
 from widthwise.optim.weight_decay import NO_DECAY, WeightDecay
@@ -13,11 +17,15 @@ __all__ = [
     "NO_DECAY",
     "ROOT",
     "SQUARED",
+    "Adafactor",
+    "AdafactorConstants",
+    "AdafactorUpdate",
     "AdamAtan2",
     "AdamAtan2Update",
     "AdamUpdate",
     "MemberUpdate",
     "NonFinite",
+    "ParameterScaling",
     "SgdUpdate",
     "State",
     "StochasticRounding",

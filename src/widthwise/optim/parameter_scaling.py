@@ -69,3 +69,7 @@ class ParameterScaling:
             elements.
         """
         return root_mean_square(parameter, batch_dims=batch_dims).clamp_min(self.floor)
+
+
+PARAMETER_SCALING = ParameterScaling()
+"""With the usual floor."""
