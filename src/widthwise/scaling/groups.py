@@ -29,6 +29,14 @@ OPTIMIZERS: Mapping[str, frozenset[str]] = {
 }
 """Optimizer classes, by their unqualified names, that follow each rule. A subclass follows its base class's rule."""
 
+REFUSED: Mapping[tuple[str, str], str] = {
+    ("torch.optim", "Adafactor"): (
+        "torch.optim.Adafactor takes steps of min(lr, 1 / sqrt(t)), so that no rate of a plan holds, and its parameter "
+        "scaling cannot be switched off; use widthwise.optim.Adafactor, whose rate is the one it is given"
+    ),
+}
+"""Classes of a right name that follow no plan, by package and name, and why."""
+
 DIVIDED = frozenset({"Adam", "NAdam", "RAdam", "Adamax", "RMSprop"})
 """Classes of PyTorch's that add the decay to the gradient, unless told to decouple it, and then divide by its size."""
 
@@ -137,9 +145,10 @@ def verify(plan: ScalingPlan, optimizer: "Optimizer", model: "nn.Module | None" 
         model: if given, each name of a group must be that tensor's of the model, and no trainable one may be missing.
 
     Raises:
-        ValueError: an optimizer whose update follows another rule, or that adds the decay to the gradient although it
-            divides by the gradient's size; groups without names; tensors that the plan does not know, or that are under
-            another name than the model's; rates that no longer stand in the plan's proportion.
+        ValueError: an optimizer whose update follows another rule, or not the rate it is given; one that adds the decay
+            to the gradient although it divides by the gradient's size; groups without names; tensors that the plan does
+            not know, or that are under another name than the model's; rates that no longer stand in the plan's
+            proportion.
     """
     inner = getattr(optimizer, "optimizer", optimizer)
     groups = [group for group in inner.param_groups if group["params"]]
@@ -163,7 +172,11 @@ def verify(plan: ScalingPlan, optimizer: "Optimizer", model: "nn.Module | None" 
 
 
 def _check_class(optimizer: "Optimizer", rules: set[str]) -> None:
-    classes = [cls.__name__ for cls in type(optimizer).__mro__]
+    mro = type(optimizer).__mro__
+    classes = [cls.__name__ for cls in mro]
+    for (package, name), why in REFUSED.items():
+        if any(cls.__name__ == name and f"{cls.__module__}.".startswith(f"{package}.") for cls in mro):
+            raise ValueError(why)
     for rule in sorted(rules):
         if rule in OPTIMIZERS and OPTIMIZERS[rule].isdisjoint(classes):
             raise ValueError(
