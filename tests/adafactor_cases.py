@@ -13,7 +13,7 @@ from widthwise.optim import Adafactor, adafactor_fused
 from widthwise.optim.adafactor_kernels import kernels
 from widthwise.optim.adafactor_tables import Tile
 
-SMALL_TILE = Tile(rows=2, columns=8, steps=2, warps=1, flat=16)
+SMALL_TILE = Tile(rows=4, columns=16, steps=2, warps=1, flat=16)
 """So small that tensors of a few dozen elements have several strips and pieces."""
 
 IMPLEMENTATIONS = {"single": False, "fused": True}

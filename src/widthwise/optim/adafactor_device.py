@@ -39,6 +39,19 @@ def rounded_weight(theta, element, seed, index, step, dtype: tl.constexpr, STOCH
     return theta
 
 
+def summed(x, AXIS: tl.constexpr):
+    """The sum over one axis.
+
+    (`tl.sum` is compiled when Triton is imported, for a device or for the interpreter, once and for all.)
+    """
+    return tl.reduce(x, AXIS, tl.standard._sum_combine)
+
+
+def parts(size, of: tl.constexpr):
+    """How many parts cover a size."""
+    return (size + (of - 1)) // of
+
+
 def elements(address, first, T: tl.constexpr, ALIGNED: tl.constexpr):
     """A pointer to an element of a tensor of dtype T."""
     at = address.to(tl.pointer_type(T)) + first
@@ -74,7 +87,7 @@ def strip_of(
     strip = tl.load(blocks + 3 * block + 2)
     rows = tl.load(row + 11).to(tl.int32)
     columns = row_length(tl.load(row + 12), ALIGNED)
-    across = tl.cdiv(columns, COLUMNS)
+    across = parts(columns, COLUMNS)
     return row, matrix, strip, rows, columns, across, strip // across * TALL, strip % across * COLUMNS
 
 
@@ -118,5 +131,17 @@ def mean_square(g, v_at, place, inside, row, member, numbers, constants, slot):
     return v
 
 
-CALLED = (hashed, rounded_weight, elements, row_length, strip_of, note, change_of, moved_weight, mean_square)
-"""All of them, as Python functions."""
+CALLED = (
+    hashed,
+    rounded_weight,
+    summed,
+    parts,
+    elements,
+    row_length,
+    strip_of,
+    note,
+    change_of,
+    moved_weight,
+    mean_square,
+)
+"""What kernels call, as Python functions."""

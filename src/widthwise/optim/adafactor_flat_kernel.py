@@ -13,7 +13,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from widthwise.optim.adafactor_device import change_of, elements, mean_square, moved_weight, rounded_weight
+from widthwise.optim.adafactor_device import (
+    change_of,
+    elements,
+    mean_square,
+    moved_weight,
+    parts,
+    rounded_weight,
+    summed,
+)
 
 tl: Any = None
 """triton.language, once it is imported: Triton reads the names that a kernel uses from its module."""
@@ -45,11 +53,11 @@ def reduce(segments, scratch, BLOCK: tl.constexpr):
     segment = segments + 3 * tl.program_id(0)
     first = scratch + tl.load(segment)
     count = tl.load(segment + 1)
-    total = tl.zeros([BLOCK], dtype=tl.float32)
+    total = tl.full([BLOCK], 0.0, tl.float32)
     for k in range(0, count, BLOCK):
         place = k + tl.arange(0, BLOCK)
         total += tl.load(first + place, mask=place < count, other=0.0)
-    tl.store(scratch + tl.load(segment + 2), tl.sum(total, axis=0))
+    tl.store(scratch + tl.load(segment + 2), summed(total, 0))
 
 
 def flat(
@@ -68,11 +76,11 @@ def flat(
     begin = member * size + piece.to(tl.int64) * BLOCK
     place = tl.arange(0, BLOCK)
     inside = place < size - piece.to(tl.int64) * BLOCK
-    part = member * tl.cdiv(size, BLOCK) + piece
+    part = member * parts(size, BLOCK) + piece
     if SCALED:
         theta_at = elements(tl.load(row), begin, P, ALIGNED)
         theta = tl.load(theta_at + place, mask=inside, other=0.0).to(tl.float32)
-        tl.store(scratch + tl.load(row + 16) + part, tl.sum(theta * theta, axis=0))
+        tl.store(scratch + tl.load(row + 16) + part, summed(theta * theta, 0))
     if CLIPPED:
         g_at = elements(tl.load(row + 1), begin, G, ALIGNED)
         v_at = elements(tl.load(row + 2), begin, tl.float32, ALIGNED)
@@ -80,7 +88,7 @@ def flat(
         slot = tl.load(row + 13) + member
         v = mean_square(g, v_at, place, inside, row, member, numbers, constants, slot)
         u = g / tl.sqrt_rn(v)
-        tl.store(scratch + tl.load(row + 17) + part, tl.sum(u * u, axis=0))
+        tl.store(scratch + tl.load(row + 17) + part, summed(u * u, 0))
 
 
 def update_flat(

@@ -19,7 +19,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from widthwise.optim.adafactor_device import change_of, elements, moved_weight, note, rounded_weight, strip_of
+from widthwise.optim.adafactor_device import (
+    change_of,
+    elements,
+    moved_weight,
+    note,
+    parts,
+    rounded_weight,
+    strip_of,
+    summed,
+)
 
 tl: Any = None
 """triton.language, once it is imported: Triton reads the names that a kernel uses from its module."""
@@ -35,31 +44,31 @@ def sums(
     row, matrix, strip, rows, columns, across, top, left = strip_of(
         table, blocks, block, ALIGNED, WIDTH, ROWS * STEPS, COLUMNS
     )
-    down = tl.cdiv(rows, ROWS * STEPS)
+    down = parts(rows, ROWS * STEPS)
     begin = (matrix * rows + top) * columns + left
     g_at = elements(tl.load(row + 1), begin, G, ALIGNED)
     theta_at = elements(tl.load(row), begin, P, ALIGNED)
     column = left + tl.arange(0, COLUMNS)
     within = column < columns
     row_parts = scratch + tl.load(row + 14) + (matrix * across + strip % across) * rows
-    by_column = tl.zeros([ROWS, COLUMNS], dtype=tl.float32)
-    weights = tl.zeros([ROWS, COLUMNS], dtype=tl.float32)
-    for k in range(tl.minimum(STEPS, tl.cdiv(rows - top, ROWS))):
+    by_column = tl.full([ROWS, COLUMNS], 0.0, tl.float32)
+    weights = tl.full([ROWS, COLUMNS], 0.0, tl.float32)
+    for k in range(tl.minimum(STEPS, parts(rows - top, ROWS))):
         line = k * ROWS + tl.arange(0, ROWS)
         inside = (top + line < rows)[:, None] & within[None, :]
         place = line[:, None] * columns + tl.arange(0, COLUMNS)[None, :]
         g = tl.load(g_at + place, mask=inside, other=0.0).to(tl.float32)
         square = g * g
         by_column += square
-        tl.store(row_parts + top + line, tl.sum(square, axis=1), mask=top + line < rows)
+        tl.store(row_parts + top + line, summed(square, 1), mask=top + line < rows)
         if SCALED:
             theta = tl.load(theta_at + place, mask=inside, other=0.0).to(tl.float32)
             weights += theta * theta
     column_parts = scratch + tl.load(row + 15) + (matrix * down + strip // across) * columns
-    tl.store(column_parts + column, tl.sum(by_column, axis=0), mask=within)
+    tl.store(column_parts + column, summed(by_column, 0), mask=within)
     if SCALED:
         weight_part = scratch + tl.load(row + 16) + matrix * (across * down) + strip
-        tl.store(weight_part, tl.sum(tl.sum(weights, axis=1), axis=0))
+        tl.store(weight_part, summed(summed(weights, 1), 0))
 
 
 def finish(
@@ -74,24 +83,24 @@ def finish(
     chunk = tl.load(blocks + 3 * block + 2)
     rows = tl.load(row + 11)
     columns = tl.load(row + 12)
-    row_chunks = tl.cdiv(rows, CHUNK)
+    row_chunks = parts(rows, CHUNK)
     of_rows = chunk < row_chunks
     length = tl.where(of_rows, rows, columns)
-    parts = tl.where(of_rows, tl.cdiv(columns, COLUMNS), tl.cdiv(rows, ROWS * STEPS))
-    first = tl.where(of_rows, tl.load(row + 14), tl.load(row + 15)) + matrix * parts * length
+    count = tl.where(of_rows, parts(columns, COLUMNS), parts(rows, ROWS * STEPS))
+    first = tl.where(of_rows, tl.load(row + 14), tl.load(row + 15)) + matrix * count * length
     target = (
         tl.where(of_rows, tl.load(row + 2), tl.load(row + 3)).to(tl.pointer_type(tl.float32))
         + matrix * length
     )
     place = (chunk - tl.where(of_rows, 0, row_chunks)) * CHUNK + tl.arange(0, CHUNK)
     inside = place < length
-    total = tl.zeros([DEEP, CHUNK], dtype=tl.float32)
-    for k in range(0, parts, DEEP):
+    total = tl.full([DEEP, CHUNK], 0.0, tl.float32)
+    for k in range(0, count, DEEP):
         part = k + tl.arange(0, DEEP)
         at = scratch + first + part[:, None] * length + place[None, :]
-        total += tl.load(at, mask=(part < parts)[:, None] & inside[None, :], other=0.0)
+        total += tl.load(at, mask=(part < count)[:, None] & inside[None, :], other=0.0)
     averaged = tl.where(of_rows, columns, rows).to(tl.float32)
-    mean = tl.sum(total, axis=0) / averaged + tl.load(constants + 2).to(tl.float32)
+    mean = summed(total, 0) / averaged + tl.load(constants + 2).to(tl.float32)
     member = matrix // tl.load(row + 10)
     slot = tl.load(row + 13) + member
     weight = tl.load(numbers + 4 * slot)
@@ -100,7 +109,7 @@ def finish(
     if of_rows:
         tl.store(
             scratch + tl.load(row + 18) + matrix * row_chunks + chunk,
-            tl.sum(tl.where(inside, v, 0.0), axis=0),
+            summed(tl.where(inside, v, 0.0), 0),
         )
     flag = tl.load(row + 6).to(tl.pointer_type(tl.float32)) + member * tl.load(row + 8)
     note(flag, tl.load(numbers + 4 * slot + 3), place, inside & (v - v != 0.0))
@@ -123,8 +132,8 @@ def squares(
     v_col = tl.load(row + 3).to(tl.pointer_type(tl.float32)) + matrix * columns
     column_factor = 1.0 / tl.sqrt_rn(tl.load(v_col + column, mask=within, other=1.0))
     mean = tl.load(scratch + tl.load(row + 19) + matrix) / rows.to(tl.float32)
-    total = tl.zeros([ROWS, COLUMNS], dtype=tl.float32)
-    for k in range(tl.minimum(STEPS, tl.cdiv(rows - top, ROWS))):
+    total = tl.full([ROWS, COLUMNS], 0.0, tl.float32)
+    for k in range(tl.minimum(STEPS, parts(rows - top, ROWS))):
         line = k * ROWS + tl.arange(0, ROWS)
         inside = (top + line < rows)[:, None] & within[None, :]
         place = line[:, None] * columns + tl.arange(0, COLUMNS)[None, :]
@@ -132,8 +141,8 @@ def squares(
         row_factor = 1.0 / tl.sqrt_rn(tl.load(v_row + line, mask=top + line < rows, other=1.0) / mean)
         u = g * row_factor[:, None] * column_factor[None, :]
         total += u * u
-    part = scratch + tl.load(row + 17) + matrix * (across * tl.cdiv(rows, ROWS * STEPS)) + strip
-    tl.store(part, tl.sum(tl.sum(total, axis=1), axis=0))
+    part = scratch + tl.load(row + 17) + matrix * (across * parts(rows, ROWS * STEPS)) + strip
+    tl.store(part, summed(summed(total, 1), 0))
 
 
 def update(
@@ -169,7 +178,7 @@ def update(
     mean = tl.load(scratch + tl.load(row + 19) + matrix) / rows.to(tl.float32)
     # Elements are numbered within their member: it is rounded as it would be alone.
     own = (matrix % matrices * rows + top) * columns + left
-    for k in range(tl.minimum(STEPS, tl.cdiv(rows - top, ROWS))):
+    for k in range(tl.minimum(STEPS, parts(rows - top, ROWS))):
         line = k * ROWS + tl.arange(0, ROWS)
         inside = (top + line < rows)[:, None] & within[None, :]
         place = line[:, None] * columns + tl.arange(0, COLUMNS)[None, :]
