@@ -288,9 +288,10 @@ NAN, INF = float("nan"), float("inf")
         ({"momentum": 1.0}, "momentum = 1.0"),
         ({"momentum": NAN}, "momentum = nan"),
         (
-            {"parameter_scaling": 1e-3},
-            r"parameter_scaling = 0.001: give ParameterScaling\(floor=1e-3\) or None",
+            {"parameter_scaling": True},
+            r"parameter_scaling = True: give ParameterScaling\(floor=1e-3\) or None",
         ),
+        ({"parameter_scaling": 0.0}, "parameter scaling floor = 0.0"),
         ({"weight_decay": "0.1"}, "weight_decay = '0.1': give WeightDecay"),
         ({"weight_decay": -0.1}, "weight decay per_rate = -0.1"),
         ({"rounding": None}, "rounding = None"),

@@ -28,7 +28,7 @@ from widthwise.optim.adafactor_tables import Tensors
 from widthwise.optim.hyperparameters import check_parameters, check_rate
 from widthwise.optim.local import local_tensor
 from widthwise.optim.non_finite import NonFinite, find_non_finite
-from widthwise.optim.parameter_scaling import ParameterScaling
+from widthwise.optim.parameter_scaling import ParameterScaling, read_parameter_scaling
 from widthwise.optim.rounding import NEAREST, NearestRounding, Rounding, StochasticRounding
 from widthwise.optim.weight_decay import NO_DECAY, WeightDecay, read_weight_decay
 
@@ -69,7 +69,7 @@ class Adafactor(Optimizer):
         min_dim_size_to_factor: the smaller of a tensor's two largest dimensions, from which on v is factored.
         factored: whether v is ever factored.
         clipping_threshold: the largest RMS of u; None for no clipping.
-        parameter_scaling: `ParameterScaling(floor)`, or None for a rate in units of the weights.
+        parameter_scaling: `ParameterScaling(floor)`, or the floor alone; None for a rate in units of the weights.
         momentum: how much of the running mean of steps is kept; None for none.
         weight_decay: `WeightDecay.coupled(w)` or `WeightDecay.independent(w)`; a number is coupled.
         rounding: `StochasticRounding(seed)` lets small steps move bfloat16 weights; `NEAREST` is a cast.
@@ -103,7 +103,7 @@ class Adafactor(Optimizer):
         min_dim_size_to_factor: int = DEFAULT.min_dim_size_to_factor,
         factored: bool = DEFAULT.factored,
         clipping_threshold: float | None = DEFAULT.clipping_threshold,
-        parameter_scaling: ParameterScaling | None = DEFAULT.parameter_scaling,
+        parameter_scaling: ParameterScaling | float | None = DEFAULT.parameter_scaling,
         momentum: float | None = DEFAULT.momentum,
         weight_decay: WeightDecay | float = NO_DECAY,
         rounding: Rounding = NEAREST,
@@ -119,7 +119,7 @@ class Adafactor(Optimizer):
             "min_dim_size_to_factor": min_dim_size_to_factor,
             "factored": factored,
             "clipping_threshold": clipping_threshold,
-            "parameter_scaling": parameter_scaling,
+            "parameter_scaling": read_parameter_scaling(parameter_scaling),
             "momentum": momentum,
             "weight_decay": read_weight_decay(weight_decay),
             "rounding": rounding,
@@ -138,8 +138,12 @@ class Adafactor(Optimizer):
         tensors = [p[1] if isinstance(p, tuple) else p for p in listed]
         check_parameters([p for p in tensors if isinstance(p, Tensor)])
         param_group = {**param_group, "params": listed}
-        if "weight_decay" in param_group:
-            param_group["weight_decay"] = read_weight_decay(param_group["weight_decay"])
+        for name, read in (
+            ("weight_decay", read_weight_decay),
+            ("parameter_scaling", read_parameter_scaling),
+        ):
+            if name in param_group:
+                param_group[name] = read(param_group[name])
         check_group({**self.defaults, **param_group})
         super().add_param_group(param_group)
         lr = self.param_groups[-1]["lr"]

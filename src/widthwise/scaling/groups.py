@@ -37,6 +37,9 @@ REFUSED: Mapping[tuple[str, str], str] = {
 }
 """Classes of a right name that follow no plan, by package and name, and why."""
 
+SQUARED = frozenset({"adafactor"})
+"""Rules whose optimizers add their epsilon to the squared gradient: it follows the gradient's square."""
+
 DIVIDED = frozenset({"Adam", "NAdam", "RAdam", "Adamax", "RMSprop"})
 """Classes of PyTorch's that add the decay to the gradient, unless told to decouple it, and then divide by its size."""
 
@@ -50,6 +53,7 @@ def param_groups(
     policy: WeightDecay = INDEPENDENT,
     decay_vectors: bool = False,
     epsilon: float | None = None,
+    parameter_floor: float | None = None,
     rule: str | None = None,
 ) -> list[dict[str, Any]]:
     """Groups for any optimizer, one for each distinct set of numbers.
@@ -61,6 +65,8 @@ def param_groups(
         decay_vectors: whether gains and biases decay too.
         epsilon: the optimizer's epsilon as tuned at the base width; every tensor's then follows its gradient. None
             leaves the optimizer's own constant (or none at all, for Adam-atan2) alone.
+        parameter_floor: the floor of Adafactor's parameter scaling as tuned at the base width; every tensor's then
+            follows its own weights, n^(-b), as `parameter_scaling`. None leaves the optimizer's own alone.
         rule: only the tensors that follow this optimizer rule, by its name (Muon's, or what it leaves to Adam).
 
     Raises:
@@ -83,14 +89,17 @@ def param_groups(
         0.01 0.0 1.bias 2.bias
     """
     _check(
-        learning_rate=learning_rate, weight_decay=weight_decay, epsilon=0.0 if epsilon is None else epsilon
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        epsilon=0.0 if epsilon is None else epsilon,
+        parameter_floor=0.0 if parameter_floor is None else parameter_floor,
     )
     _check_rule(plan, rule)
     parameters = dict(model.named_parameters())
     rows = rows_of(plan.rows, model)
     check_shapes(parameters, rows, plan.width)
     plain = plain_names(parameters, plan.rows)
-    groups: dict[tuple[float, float, float], dict[str, Any]] = {}
+    groups: dict[tuple[float, ...], dict[str, Any]] = {}
     for name, parameter in parameters.items():
         row = rows[name]
         if not parameter.requires_grad or (rule is not None and row.rule != rule):
@@ -99,8 +108,13 @@ def param_groups(
         decay = (
             policy.decay(weight_decay, learning_rate=learning_rate, rate_factor=row.rate) if decays else 0.0
         )
-        key = (row.rate, decay, row.epsilon if epsilon is not None else 1.0)
-        group = groups.setdefault(key, _group(key, learning_rate, epsilon))
+        numbers = {"lr": learning_rate * row.rate, "weight_decay": decay, "rate_factor": row.rate}
+        if epsilon is not None:
+            numbers["eps"] = epsilon * (row.epsilon**2 if row.rule in SQUARED else row.epsilon)
+        if parameter_floor is not None:
+            shrunk = (plan.width / plan.base_width) ** -float(row.exponents.b)
+            numbers["parameter_scaling"] = parameter_floor * shrunk
+        group = groups.setdefault(tuple(numbers.values()), {"params": [], "param_names": [], **numbers})
         group["params"].append(parameter)
         group["param_names"].append(plain[name])
     return list(groups.values())
@@ -115,18 +129,6 @@ def _check_rule(plan: ScalingPlan, rule: str | None) -> None:
         )
     if rule is not None and rule not in rules:
         raise ValueError(f"no tensor of the plan follows the rule {rule!r}; its rules are {', '.join(rules)}")
-
-
-def _group(key: tuple[float, float, float], learning_rate: float, epsilon: float | None) -> dict[str, Any]:
-    rate, decay, epsilon_factor = key
-    group: dict[str, Any] = {
-        "params": [],
-        "param_names": [],
-        "lr": learning_rate * rate,
-        "weight_decay": decay,
-        "rate_factor": rate,
-    }
-    return group if epsilon is None else {**group, "eps": epsilon * epsilon_factor}
 
 
 def _check(**numbers: float) -> None:
