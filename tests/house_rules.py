@@ -37,7 +37,7 @@ ROOMS = {
     "scaling": room(rooms="theory", lazy_packages="torch"),
     "optim": room(packages="torch", lazy_packages="triton"),
     "models": room(packages="torch"),
-    "measure": room(rooms="theory scaling", packages="torch"),
+    "measure": room(rooms="theory scaling optim", packages="torch"),
     "records": room(),
     "train": room(rooms="optim models measure scaling theory records", packages="torch numpy"),
     "study": room(

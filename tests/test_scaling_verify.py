@@ -11,6 +11,7 @@ from torch.optim import lr_scheduler
 
 from plan_models import gpt2
 from plan_training import adamw, fresh, mlp, plan_of, planned, train
+from widthwise.optim import Adafactor
 from widthwise.scaling import ScalingPlan
 from widthwise.theory import ADAFACTOR, ADAM, ADAM_ATAN2, MUP, RMSPROP, SGD, OptimizerRule
 
@@ -75,7 +76,7 @@ def test_schedulers_that_set_one_rate_are_caught(scheduler: Scheduler) -> None:
         (ADAM, torch.optim.RAdam),
         (ADAM, torch.optim.Adamax),
         (RMSPROP, torch.optim.RMSprop),
-        (ADAFACTOR, torch.optim.Adafactor),
+        (ADAFACTOR, Adafactor),
     ],
     ids=lambda x: getattr(x, "name", None) or x.__name__,
 )
@@ -103,6 +104,20 @@ def test_an_optimizer_that_the_plan_was_not_made_for(rule: OptimizerRule, optimi
     made = optimizer(plan.param_groups(mlp(64), learning_rate=1e-2))
     with pytest.raises(ValueError, match=rf"the plan's rates are for {rule.name} .* is {optimizer.__name__}"):
         plan.verify(made)
+
+
+def test_torchs_adafactor_is_refused_with_the_reason() -> None:
+    """It has the right name, and no rate of a plan holds in it: also for a subclass, and for a plan of another rule."""
+
+    class Mine(torch.optim.Adafactor):
+        pass
+
+    for rule in (ADAFACTOR, ADAM):
+        plan = plan_for(rule)
+        for optimizer in (torch.optim.Adafactor, Mine):
+            made = optimizer(plan.param_groups(mlp(64), learning_rate=1e-2))
+            with pytest.raises(ValueError, match=r"min\(lr, 1 / sqrt\(t\)\).*use widthwise.optim.Adafactor"):
+                plan.verify(made)
 
 
 def test_a_subclass_and_a_rule_of_the_users_own() -> None:

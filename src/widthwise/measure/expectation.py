@@ -116,6 +116,10 @@ def update_rows(runs: Runs, margins: Margins) -> list[CheckRow]:
             why = "no gradient reached it" if step is None else f"no gradient reached it before step {step}"
             rows.append(_undefined(Quantity.UPDATE, name, 1, row.role, why))
             continue
+        if rule.parameter_power and (row.initializer is None or row.initializer.exponent is None):
+            why = "its updates follow its own size, whose law is not known"
+            rows.append(_undefined(Quantity.UPDATE, name, 1, row.role, why))
+            continue
         values = runs.values(Key(Quantity.UPDATE, name, step))
         orthogonal = rule.alignment is not None  # as large as its rank, and so the batch, allows
         rows.append(

@@ -1,4 +1,4 @@
-"""The optimizer of a check: PyTorch's own of the plan's rule, or the caller's, which the plan verifies."""
+"""The optimizer of a check: PyTorch's or our own of the plan's rule, or the caller's, which the plan verifies."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer, RMSprop
 
+from widthwise.optim import Adafactor
 from widthwise.scaling import ScalingPlan, muon_with_adamw
-from widthwise.theory import ADAM, MUON, RMSPROP, OptimizerRule
+from widthwise.theory import ADAFACTOR, ADAM, MUON, RMSPROP, OptimizerRule
 from widthwise.theory import SGD as SGD_RULE
 
 Groups = dict[str, Any]
@@ -16,8 +17,12 @@ OPTIMIZERS: dict[OptimizerRule, Callable[[list[Groups]], Optimizer]] = {
     SGD_RULE: SGD,
     ADAM: Adam,
     RMSPROP: RMSprop,
+    ADAFACTOR: Adafactor,
 }
-"""What a check takes where the caller gives no optimizer; Muon with AdamW besides."""
+"""What a check takes where the caller gives no optimizer; Muon with AdamW besides.
+
+Adafactor is ours: the rate of PyTorch's is a cap on a schedule of its own.
+"""
 
 
 def optimizer_maker(
@@ -44,8 +49,8 @@ def optimizer_maker(
     if make is None and plan.optimizer not in OPTIMIZERS:
         known = ", ".join([*(rule.name for rule in OPTIMIZERS), MUON.name])
         raise ValueError(
-            f"the plan is for {plan.optimizer.name}, of which PyTorch has no optimizer (it has {known}); give one: "
-            "optimizer=lambda groups: ..."
+            f"the plan is for {plan.optimizer.name}, of which PyTorch has no optimizer (a check makes {known}); "
+            "give one: optimizer=lambda groups: ..."
         )
     chosen = OPTIMIZERS[plan.optimizer] if make is None else make
 

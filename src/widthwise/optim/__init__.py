@@ -1,5 +1,8 @@
-"""Optimizers that know no theory: Adam-atan2 and AdamW for training, and updates over a population's members."""
+"""Optimizers that know no theory: Adam-atan2, AdamW and Adafactor, and updates over a population's members."""
 
+from widthwise.optim.adafactor import Adafactor
+from widthwise.optim.adafactor_member import AdafactorUpdate
+from widthwise.optim.adafactor_single import AdafactorConstants
 from widthwise.optim.adam_atan2 import AdamAtan2
 from widthwise.optim.adamw import AdamW
 from widthwise.optim.angle_scale import scale_for_small_ratios, scale_for_unit_ratios
@@ -16,6 +19,9 @@ __all__ = [
     "NO_DECAY",
     "ROOT",
     "SQUARED",
+    "Adafactor",
+    "AdafactorConstants",
+    "AdafactorUpdate",
     "AdamAtan2",
     "AdamAtan2Update",
     "AdamUpdate",

@@ -1,7 +1,8 @@
 """What an optimizer reports when a gradient or a moment became infinite or NaN."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,3 +42,22 @@ def read_flags(flags: Sequence[Tensor]) -> list[int]:
         for i, value in zip(chosen, torch.stack([flags[i] for i in chosen]).tolist(), strict=True):
             found[i] = int(value)
     return found
+
+
+def find_non_finite(
+    groups: Sequence[Mapping[str, Any]], state: Mapping[Tensor, Mapping[str, Tensor]]
+) -> tuple[NonFinite, ...]:
+    """The tensors of an optimizer's groups whose state has a note in `non_finite_step`."""
+    places: list[tuple[int, int]] = []
+    flags: list[Tensor] = []
+    for number, group in enumerate(groups):
+        for i, parameter in enumerate(group["params"]):
+            if parameter in state:
+                places.append((number, i))
+                flags.append(state[parameter]["non_finite_step"])
+    found: list[NonFinite] = []
+    for (number, i), step in zip(places, read_flags(flags), strict=True):
+        names = groups[number].get("param_names")
+        if step:
+            found.append(NonFinite(number, i, names[i] if names else None, step))
+    return tuple(found)

@@ -69,3 +69,19 @@ class ParameterScaling:
             elements.
         """
         return root_mean_square(parameter, batch_dims=batch_dims).clamp_min(self.floor)
+
+
+def read_parameter_scaling(value: object) -> object:
+    """A bare number as the floor that it is, such as a plan's groups give; anything else as it is.
+
+    Example:
+        >>> read_parameter_scaling(0.01)
+        ParameterScaling(floor=0.01)
+    """
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        return ParameterScaling(floor=float(value))
+    return value
+
+
+PARAMETER_SCALING = ParameterScaling()
+"""With the usual floor."""

@@ -29,6 +29,17 @@ OPTIMIZERS: Mapping[str, frozenset[str]] = {
 }
 """Optimizer classes, by their unqualified names, that follow each rule. A subclass follows its base class's rule."""
 
+REFUSED: Mapping[tuple[str, str], str] = {
+    ("torch.optim", "Adafactor"): (
+        "torch.optim.Adafactor takes steps of min(lr, 1 / sqrt(t)), so that no rate of a plan holds, and its parameter "
+        "scaling cannot be switched off; use widthwise.optim.Adafactor, whose rate is the one it is given"
+    ),
+}
+"""Classes of a right name that follow no plan, by package and name, and why."""
+
+SQUARED = frozenset({"adafactor"})
+"""Rules whose optimizers add their epsilon to the squared gradient: it follows the gradient's square."""
+
 DIVIDED = frozenset({"Adam", "NAdam", "RAdam", "Adamax", "RMSprop"})
 """Classes of PyTorch's that add the decay to the gradient, unless told to decouple it, and then divide by its size."""
 
@@ -42,6 +53,7 @@ def param_groups(
     policy: WeightDecay = INDEPENDENT,
     decay_vectors: bool = False,
     epsilon: float | None = None,
+    parameter_floor: float | None = None,
     rule: str | None = None,
 ) -> list[dict[str, Any]]:
     """Groups for any optimizer, one for each distinct set of numbers.
@@ -53,6 +65,8 @@ def param_groups(
         decay_vectors: whether gains and biases decay too.
         epsilon: the optimizer's epsilon as tuned at the base width; every tensor's then follows its gradient. None
             leaves the optimizer's own constant (or none at all, for Adam-atan2) alone.
+        parameter_floor: the floor of Adafactor's parameter scaling as tuned at the base width; every tensor's then
+            follows its own weights, n^(-b), as `parameter_scaling`. None leaves the optimizer's own alone.
         rule: only the tensors that follow this optimizer rule, by its name (Muon's, or what it leaves to Adam).
 
     Raises:
@@ -75,14 +89,17 @@ def param_groups(
         0.01 0.0 1.bias 2.bias
     """
     _check(
-        learning_rate=learning_rate, weight_decay=weight_decay, epsilon=0.0 if epsilon is None else epsilon
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        epsilon=0.0 if epsilon is None else epsilon,
+        parameter_floor=0.0 if parameter_floor is None else parameter_floor,
     )
     _check_rule(plan, rule)
     parameters = dict(model.named_parameters())
     rows = rows_of(plan.rows, model)
     check_shapes(parameters, rows, plan.width)
     plain = plain_names(parameters, plan.rows)
-    groups: dict[tuple[float, float, float], dict[str, Any]] = {}
+    groups: dict[tuple[float, ...], dict[str, Any]] = {}
     for name, parameter in parameters.items():
         row = rows[name]
         if not parameter.requires_grad or (rule is not None and row.rule != rule):
@@ -91,8 +108,13 @@ def param_groups(
         decay = (
             policy.decay(weight_decay, learning_rate=learning_rate, rate_factor=row.rate) if decays else 0.0
         )
-        key = (row.rate, decay, row.epsilon if epsilon is not None else 1.0)
-        group = groups.setdefault(key, _group(key, learning_rate, epsilon))
+        numbers = {"lr": learning_rate * row.rate, "weight_decay": decay, "rate_factor": row.rate}
+        if epsilon is not None:
+            numbers["eps"] = epsilon * (row.epsilon**2 if row.rule in SQUARED else row.epsilon)
+        if parameter_floor is not None:
+            shrunk = (plan.width / plan.base_width) ** -float(row.exponents.b)
+            numbers["parameter_scaling"] = parameter_floor * shrunk
+        group = groups.setdefault(tuple(numbers.values()), {"params": [], "param_names": [], **numbers})
         group["params"].append(parameter)
         group["param_names"].append(plain[name])
     return list(groups.values())
@@ -107,18 +129,6 @@ def _check_rule(plan: ScalingPlan, rule: str | None) -> None:
         )
     if rule is not None and rule not in rules:
         raise ValueError(f"no tensor of the plan follows the rule {rule!r}; its rules are {', '.join(rules)}")
-
-
-def _group(key: tuple[float, float, float], learning_rate: float, epsilon: float | None) -> dict[str, Any]:
-    rate, decay, epsilon_factor = key
-    group: dict[str, Any] = {
-        "params": [],
-        "param_names": [],
-        "lr": learning_rate * rate,
-        "weight_decay": decay,
-        "rate_factor": rate,
-    }
-    return group if epsilon is None else {**group, "eps": epsilon * epsilon_factor}
 
 
 def _check(**numbers: float) -> None:
@@ -137,9 +147,10 @@ def verify(plan: ScalingPlan, optimizer: "Optimizer", model: "nn.Module | None" 
         model: if given, each name of a group must be that tensor's of the model, and no trainable one may be missing.
 
     Raises:
-        ValueError: an optimizer whose update follows another rule, or that adds the decay to the gradient although it
-            divides by the gradient's size; groups without names; tensors that the plan does not know, or that are under
-            another name than the model's; rates that no longer stand in the plan's proportion.
+        ValueError: an optimizer whose update follows another rule, or not the rate it is given; one that adds the decay
+            to the gradient although it divides by the gradient's size; groups without names; tensors that the plan does
+            not know, or that are under another name than the model's; rates that no longer stand in the plan's
+            proportion.
     """
     inner = getattr(optimizer, "optimizer", optimizer)
     groups = [group for group in inner.param_groups if group["params"]]
@@ -163,7 +174,11 @@ def verify(plan: ScalingPlan, optimizer: "Optimizer", model: "nn.Module | None" 
 
 
 def _check_class(optimizer: "Optimizer", rules: set[str]) -> None:
-    classes = [cls.__name__ for cls in type(optimizer).__mro__]
+    mro = type(optimizer).__mro__
+    classes = [cls.__name__ for cls in mro]
+    for (package, name), why in REFUSED.items():
+        if any(cls.__name__ == name and f"{cls.__module__}.".startswith(f"{package}.") for cls in mro):
+            raise ValueError(why)
     for rule in sorted(rules):
         if rule in OPTIMIZERS and OPTIMIZERS[rule].isdisjoint(classes):
             raise ValueError(

@@ -127,6 +127,7 @@ class ScalingPlan:
         policy: WeightDecay = INDEPENDENT,
         decay_vectors: bool = False,
         epsilon: float | None = None,
+        parameter_floor: float | None = None,
         rule: str | None = None,
     ) -> list[dict[str, Any]]:
         """Groups for any optimizer. See `groups.param_groups`."""
@@ -140,6 +141,7 @@ class ScalingPlan:
             policy=policy,
             decay_vectors=decay_vectors,
             epsilon=epsilon,
+            parameter_floor=parameter_floor,
             rule=rule,
         )
 
