@@ -8,9 +8,19 @@ from torch import nn
 from check_breaks import BREAKS, Planner
 from check_models import Llama, Mlp, mlp_batch, mlp_loss, next_token, tokens
 from widthwise.measure import CoordinateCheck, Quantity, Verdict, coordinate_check, plan_ladder
-from widthwise.optim import Adafactor, ParameterScaling
+from widthwise.optim import Adafactor, AdamW, ParameterScaling
 from widthwise.scaling import Rule
-from widthwise.theory import ADAFACTOR, FULL, MUP, PARAMETERIZATIONS, STANDARD, Parameterization, Role
+from widthwise.theory import (
+    ADAFACTOR,
+    ADAM,
+    ADAM_PS,
+    FULL,
+    MUP,
+    PARAMETERIZATIONS,
+    STANDARD,
+    Parameterization,
+    Role,
+)
 
 RATE = 1e-2
 WIDE = (128, 256, 512, 1024)
@@ -111,3 +121,27 @@ def test_a_readout_of_zeros_needs_the_plans_floor() -> None:
     rate = plan(512).rows["readout.weight"].rate
     assert sizes[1] / sizes[0] == pytest.approx(rate, rel=1e-3)
     assert sizes[3] / sizes[2] == pytest.approx(rate / 4, rel=1e-3)
+
+
+@pytest.mark.parametrize("parameterization", [STANDARD, MUP], ids=lambda p: p.name)
+def test_adam_with_parameter_scaling_passes_too(parameterization: Parameterization) -> None:
+    """Its rule has Adafactor's exponents; a check makes the optimizer itself."""
+    plan = plan_ladder(
+        Mlp, base_width=128, parameterization=parameterization, optimizer=ADAM_PS, alignment=FULL
+    )
+    check = check_mlp(plan)
+    assert check.failures == (), check
+    judged = {row.name: row for row in check.rows if row.quantity is Quantity.UPDATE}
+    assert judged["second.weight"].theory == -1
+    assert judged["second.weight"].verdict is Verdict.PASS
+
+
+def test_a_plan_knows_which_rates_are_relative() -> None:
+    model = Mlp(64)
+    for rule, right, wrong in ((ADAM, None, ParameterScaling()), (ADAM_PS, ParameterScaling(), None)):
+        plan = plan_ladder(Mlp, base_width=32, parameterization=MUP, optimizer=rule, alignment=FULL)(64)
+        groups = plan.param_groups(model, learning_rate=0.1)
+        plan.verify(AdamW(groups, parameter_scaling=right), model)
+        groups = plan.param_groups(model, learning_rate=0.1)
+        with pytest.raises(ValueError, match=f"the plan's rates are for {rule.name}, .* parameter_scaling"):
+            plan.verify(AdamW(groups, parameter_scaling=wrong), model)

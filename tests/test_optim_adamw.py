@@ -168,7 +168,8 @@ def test_a_state_goes_from_one_of_ours_to_the_other(how: dict[str, bool]) -> Non
         ({"eps": float("nan")}, "eps = nan"),
         ({"lr": -1.0}, "lr = -1.0"),
         ({"betas": (0.9, 1.0)}, "betas"),
-        ({"parameter_scaling": 1e-3}, r"parameter_scaling = 0.001: give ParameterScaling\(\) or None"),
+        ({"parameter_scaling": "yes"}, r"parameter_scaling = 'yes': give ParameterScaling\(\) or None"),
+        ({"parameter_scaling": -1.0}, r"parameter scaling floor = -1.0"),
     ],
 )
 def test_bad_numbers_are_refused(how: dict[str, bool], arguments: dict[str, Any], message: str) -> None:

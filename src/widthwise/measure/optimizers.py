@@ -6,9 +6,9 @@ from typing import Any
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer, RMSprop
 
-from widthwise.optim import Adafactor
+from widthwise.optim import Adafactor, AdamW, ParameterScaling
 from widthwise.scaling import ScalingPlan, muon_with_adamw
-from widthwise.theory import ADAFACTOR, ADAM, MUON, RMSPROP, OptimizerRule
+from widthwise.theory import ADAFACTOR, ADAM, ADAM_PS, MUON, RMSPROP, OptimizerRule
 from widthwise.theory import SGD as SGD_RULE
 
 Groups = dict[str, Any]
@@ -18,10 +18,11 @@ OPTIMIZERS: dict[OptimizerRule, Callable[[list[Groups]], Optimizer]] = {
     ADAM: Adam,
     RMSPROP: RMSprop,
     ADAFACTOR: Adafactor,
+    ADAM_PS: lambda groups: AdamW(groups, parameter_scaling=ParameterScaling()),
 }
 """What a check takes where the caller gives no optimizer; Muon with AdamW besides.
 
-Adafactor is ours: the rate of PyTorch's is a cap on a schedule of its own.
+Adafactor is ours: the rate of PyTorch's is a cap on a schedule of its own. So is Adam with parameter scaling.
 """
 
 

@@ -43,6 +43,7 @@ class AdamAtan2(MomentOptimizer):
             there twice, a gradient is sparse.
 
     Example:
+        >>> import torch
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> optimizer = AdamAtan2([weight], lr=0.1, a=4 / torch.pi)
         >>> weight.grad = torch.tensor([1e-12, -1e12])

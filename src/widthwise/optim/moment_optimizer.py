@@ -27,16 +27,23 @@ from widthwise.optim.moment_foreach import update_foreach
 from widthwise.optim.moment_fused import FusedGroup, Plan, capturing
 from widthwise.optim.moment_step import MomentConstants, update_single
 from widthwise.optim.non_finite import NonFinite, read_flags
+from widthwise.optim.parameter_scaling import read_parameter_scaling
 from widthwise.optim.weight_decay import read_weight_decay
 
 Group = dict[str, Any]
+
+
+def _read(group: Group) -> Group:
+    """A group with bare numbers turned into the values that they mean."""
+    readers = {"weight_decay": read_weight_decay, "parameter_scaling": read_parameter_scaling}
+    return {**group, **{name: read(group[name]) for name, read in readers.items() if name in group}}
 
 
 class MomentOptimizer(Optimizer):
     """An optimizer of two moments. See `AdamAtan2` and `AdamW`, which are what there is to be used."""
 
     def __init__(self, params: ParamsT, defaults: Group) -> None:
-        defaults = {**defaults, "weight_decay": read_weight_decay(defaults["weight_decay"])}
+        defaults = _read(defaults)
         self._check(defaults)
         self._fused: dict[int, FusedGroup] = {}
         self._known = KnownStates()
@@ -58,8 +65,7 @@ class MomentOptimizer(Optimizer):
             check_parameters([p for p in named if isinstance(p, Tensor)])
         else:
             check_parameters([param_group["params"]])
-        if "weight_decay" in param_group:
-            param_group = {**param_group, "weight_decay": read_weight_decay(param_group["weight_decay"])}
+        param_group = _read(param_group)
         self._check({**self.defaults, **param_group})
         super().add_param_group(param_group)
         lr = self.param_groups[-1]["lr"]

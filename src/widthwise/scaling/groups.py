@@ -24,7 +24,7 @@ OPTIMIZERS: Mapping[str, frozenset[str]] = {
     "rmsprop": frozenset({"RMSprop"}),
     "lion": frozenset({"Lion"}),
     "adafactor": frozenset({"Adafactor"}),
-    "adam-ps": frozenset({"AdamAtan2"}),
+    "adam-ps": frozenset({"AdamW", "AdamAtan2"}),
     "muon": frozenset({"Muon"}),
 }
 """Optimizer classes, by their unqualified names, that follow each rule. A subclass follows its base class's rule."""
@@ -36,6 +36,9 @@ REFUSED: Mapping[tuple[str, str], str] = {
     ),
 }
 """Classes of a right name that follow no plan, by package and name, and why."""
+
+RELATIVE = frozenset({"adafactor", "adam-ps"})
+"""Rules of rates that are relative to the weights: an optimizer's groups say so by their `parameter_scaling`."""
 
 SQUARED = frozenset({"adafactor"})
 """Rules whose optimizers add their epsilon to the squared gradient: it follows the gradient's square."""
@@ -147,10 +150,10 @@ def verify(plan: ScalingPlan, optimizer: "Optimizer", model: "nn.Module | None" 
         model: if given, each name of a group must be that tensor's of the model, and no trainable one may be missing.
 
     Raises:
-        ValueError: an optimizer whose update follows another rule, or not the rate it is given; one that adds the decay
-            to the gradient although it divides by the gradient's size; groups without names; tensors that the plan does
-            not know, or that are under another name than the model's; rates that no longer stand in the plan's
-            proportion.
+        ValueError: an optimizer whose update follows another rule, or not the rate it is given; rates relative to the
+            weights where the plan's are not, or the other way round; a decay added to the gradient by an optimizer that
+            divides by the gradient's size; groups without names; tensors that the plan does not know, or that are under
+            another name than the model's; rates that no longer stand in the plan's proportion.
     """
     inner = getattr(optimizer, "optimizer", optimizer)
     groups = [group for group in inner.param_groups if group["params"]]
@@ -167,6 +170,7 @@ def verify(plan: ScalingPlan, optimizer: "Optimizer", model: "nn.Module | None" 
         )
     rules = {plan.rows[name].rule for name in names}
     _check_class(inner, rules)
+    _check_scaling(plan, groups)
     _check_decay(inner, groups)
     _check_rates(plan, groups)
     if model is not None:
@@ -185,6 +189,20 @@ def _check_class(optimizer: "Optimizer", rules: set[str]) -> None:
                 f"the plan's rates are for {rule} (updates of {', '.join(sorted(OPTIMIZERS[rule]))}), and the "
                 f"optimizer is {classes[0]}, which scales otherwise; make a plan with that optimizer's rule"
             )
+
+
+def _check_scaling(plan: ScalingPlan, groups: Sequence[Mapping[str, Any]]) -> None:
+    """That rates are relative to the weights where the plan's are, and only there."""
+    for group in groups:
+        scaled = group.get("parameter_scaling") is not None
+        for name in group["param_names"]:
+            rule = plan.rows[name].rule
+            if scaled != (rule in RELATIVE):
+                is_, remedy = ("", "set it to None") if scaled else ("no ", "give ParameterScaling()")
+                raise ValueError(
+                    f"the plan's rates are for {rule}, and the optimizer has {is_}parameter_scaling for {name}: "
+                    f"{remedy}, or make a plan with the optimizer's rule"
+                )
 
 
 def _check_decay(optimizer: "Optimizer", groups: Sequence[Mapping[str, Any]]) -> None:
