@@ -9,6 +9,8 @@ from torch import Tensor
 
 from optim_cases import draw, interpreted_kernels
 from widthwise.optim import (
+    AdafactorConstants,
+    AdafactorUpdate,
     AdamAtan2Update,
     AdamUpdate,
     MemberUpdate,
@@ -24,6 +26,7 @@ UPDATES: dict[str, MemberUpdate] = {
     "atan2": AdamAtan2Update(0.9, 0.99, a=1.3, b=0.7),
     "scaled adam": AdamUpdate(0.9, 0.99, SCALING),
     "scaled atan2": AdamAtan2Update(0.9, 0.99, a=1.3, b=0.7, parameter_scaling=SCALING),
+    "adafactor": AdafactorUpdate(AdafactorConstants(min_dim_size_to_factor=8, parameter_scaling=SCALING)),
 }
 SHAPES: dict[str, tuple[int, ...]] = {"gain": (7,), "matrix": (16, 40), "table": (3, 4, 5)}
 RATES = [1e-3, 0.02, 0.3]
@@ -128,6 +131,28 @@ def test_what_is_not_finite_is_noted_with_its_member_step_and_place(fused: bool)
     first, second = step.non_finite_steps()
     assert first.tolist() == [0.0, 2.0, 4.0]
     assert second.tolist() == [0.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "plain"])
+def test_adafactor_notes_a_member_too(fused: bool) -> None:
+    """It averages no gradients, so that all it can say is that its state is not finite."""
+    zeros = {name: torch.zeros(3) for name in SHAPES}
+    step = PopulationStep(
+        UPDATES["adafactor"], of_members([0, 1, 2], 0), rates=zeros, epsilons=zeros, fused=fused
+    )
+    for t in (1, 2):
+        gradients = of_members([0, 1, 2], t)
+        if t == 2:
+            gradients["matrix"][1, 3, 4] = float("inf")
+        step.step_(gradients, factor=1.0)
+    first, second = step.non_finite_steps()
+    assert first.tolist() == [0.0] * 3
+    assert second.tolist() == [0.0, 2.0, 0.0]
+    with pytest.raises(ValueError, match="write no copies"):
+        PopulationStep(
+            UPDATES["adafactor"], step.parameters, rates=zeros, epsilons=zeros, fused=True,
+            copies=step.parameters,
+        )  # fmt: skip
 
 
 def test_a_broken_member_leaves_the_others_bits() -> None:

@@ -244,6 +244,8 @@ def test_trials_that_diverge_are_results(corpus: Path, store: Path) -> None:
     [
         ("mlp", {"kind": "adam-atan2", "a": 1.25}, "relative", "explicit"),
         ("mlp", {"kind": "sgd"}, "absolute", "explicit"),
+        ("mlp", {"kind": "adam-ps", "epsilon_policy": "per-layer"}, "absolute", "folded"),
+        ("mlp", {"kind": "adafactor", "min_dim_size_to_factor": 8}, "relative", "folded"),
         ("transformer", {"kind": "adam", "epsilon_policy": "per-layer"}, "absolute", "folded"),
     ],
 )

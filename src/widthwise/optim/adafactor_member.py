@@ -48,7 +48,7 @@ class AdafactorUpdate:
         gradient: Tensor,
         state: State,
         *,
-        step: int | Tensor,
+        step: float | Tensor,
         rate: Tensor,
         epsilon: Tensor,
     ) -> tuple[Tensor, State]:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from widthwise.optim.adafactor_member import AdafactorUpdate
+from widthwise.optim.adafactor_population import AdafactorPopulation
 from widthwise.optim.implementation import has_triton, interpreted
 from widthwise.optim.member_update import MemberUpdate, State
 from widthwise.optim.population_kernel import PopulationKernel
@@ -19,6 +21,12 @@ def finite_members(tensors: Sequence[Tensor]) -> Tensor:
     """
     flat = [t.flatten(1) for t in tensors]
     return torch.stack([extreme for t in flat for extreme in (t.amax(1), t.amin(1))]).isfinite().all(0)
+
+
+def _has_kernels(update: MemberUpdate, parameters: Mapping[str, Tensor]) -> bool:
+    if isinstance(update, AdafactorUpdate):
+        return AdafactorPopulation.covers(update, parameters)
+    return PopulationKernel.covers(update, parameters)
 
 
 class PopulationStep:
@@ -63,8 +71,8 @@ class PopulationStep:
         first = next(iter(parameters.values()))
         self.steps_P = torch.zeros(first.shape[0], device=first.device)
         self._noted_2xP = torch.zeros(2, *self.steps_P.shape, device=first.device)
-        self._kernels: list[tuple[list[str], PopulationKernel]] = []
-        covered = PopulationKernel.covers(update, parameters)
+        self._kernels: list[tuple[list[str], PopulationKernel | AdafactorPopulation]] = []
+        covered = _has_kernels(update, parameters)
         if fused and not (covered and (first.device.type == "cuda" or interpreted())):
             raise ValueError(
                 f"fused=True for {type(update).__name__} on {first.device}: the kernels need CUDA, contiguous float32 "
@@ -72,6 +80,10 @@ class PopulationStep:
             )
         if fused or (fused is None and self.covers(update, parameters)):
             copied = set(copies or ())
+            if copied and isinstance(update, AdafactorUpdate):
+                raise ValueError(
+                    "Adafactor's kernels write no copies: cast the parameters where they are used"
+                )
             for names in ([n for n in parameters if n in copied], [n for n in parameters if n not in copied]):
                 if names:
                     self._kernels.append((names, self._kernel(names, copies if names[0] in copied else None)))
@@ -84,13 +96,24 @@ class PopulationStep:
     def covers(update: MemberUpdate, parameters: Mapping[str, Tensor]) -> bool:
         """Whether the kernels are what is run unless asked otherwise."""
         cuda = all(p.device.type == "cuda" for p in parameters.values())
-        return cuda and PopulationKernel.covers(update, parameters) and has_triton()
+        return cuda and _has_kernels(update, parameters) and has_triton()
 
-    def _kernel(self, names: list[str], copies: Mapping[str, Tensor] | None) -> PopulationKernel:
+    @staticmethod
+    def copies_allowed(update: MemberUpdate, parameters: Mapping[str, Tensor]) -> bool:
+        """Whether a step can write copies of lower precision."""
+        return PopulationStep.covers(update, parameters) and not isinstance(update, AdafactorUpdate)
+
+    def _kernel(
+        self, names: list[str], copies: Mapping[str, Tensor] | None
+    ) -> PopulationKernel | AdafactorPopulation:
+        parameters = {name: self.parameters[name] for name in names}
+        states = {name: self.state[name] for name in names}
+        if isinstance(self.update, AdafactorUpdate):
+            return AdafactorPopulation(self.update, parameters, states, rates=self._rates)
         return PopulationKernel(
             self.update,
-            {name: self.parameters[name] for name in names},
-            {name: self.state[name] for name in names},
+            parameters,
+            states,
             rates=self._rates,
             epsilons=self._epsilons,
             copies=copies,
@@ -135,18 +158,23 @@ class PopulationStep:
                 epsilon=self._epsilons[name],
             )
         for noted_P, tensors in zip(self._noted_2xP, self._moments(), strict=True):
+            if not tensors:
+                continue
             new_P = (noted_P == 0) & ~finite_members(tensors)
             noted_P.copy_(torch.where(new_P, self.steps_P, noted_P))
 
     def _moments(self) -> tuple[list[Tensor], list[Tensor]]:
         """The running averages of gradients, and everything else in the state (or those again, for SGD)."""
         ordered = [list(state.values()) for state in self.state.values()]
+        if isinstance(self.update, AdafactorUpdate):  # its state holds squares, and averages of updates
+            return [], [tensor for tensors in ordered for tensor in tensors]
         return [first for first, *_ in ordered], [t for tensors in ordered for t in tensors[1:] or tensors]
 
     def non_finite_steps(self) -> tuple[Tensor, Tensor]:
         """When each member's state stopped being finite: its first moment, and the rest of it.
 
         A first moment averages gradients. It keeps what is infinite or NaN for good, and does not overflow by itself.
+        Adafactor has none: all that is not finite counts as the rest.
 
         Returns:
             Two float32 [P]: the first step after which it was not finite; 0 where it is.

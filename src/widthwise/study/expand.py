@@ -18,9 +18,11 @@ from widthwise.scaling import (
     resolve,
 )
 from widthwise.study.recipe import Recipe, canonical_json, identity, pack_numbers, rounded
-from widthwise.study.spec import AdamSpec, ArmSpec, MLPSpec, OptimizerSpec, StudySpec
+from widthwise.study.spec import AdamPsSpec, AdamSpec, ArmSpec, MLPSpec, OptimizerSpec, StudySpec
 from widthwise.theory import (
+    ADAFACTOR,
     ADAM,
+    ADAM_PS,
     FULL,
     NONE,
     PARAMETERIZATIONS,
@@ -35,7 +37,13 @@ from widthwise.theory import (
 if TYPE_CHECKING:
     from widthwise.models import ReferenceModel
 
-RULES: Mapping[str, OptimizerRule] = {"sgd": SGD, "adam": ADAM, "adam-atan2": ADAM}
+RULES: Mapping[str, OptimizerRule] = {
+    "sgd": SGD,
+    "adam": ADAM,
+    "adam-atan2": ADAM,
+    "adam-ps": ADAM_PS,
+    "adafactor": ADAFACTOR,
+}
 """Which rule of the theory each trained optimizer follows."""
 
 
@@ -186,7 +194,8 @@ def expand(spec: StudySpec, *, corpus: str, population_size: int) -> StudyPlan:
 def _plans(
     spec: StudySpec, arm: Arm, roles: Mapping[str, TensorRole], width: int
 ) -> Mapping[Gauge, ReferencePlan]:
-    policy = arm.optimizer.epsilon_policy if isinstance(arm.optimizer, AdamSpec) else EpsilonPolicy.CONSTANT
+    given = arm.optimizer
+    policy = given.epsilon_policy if isinstance(given, AdamSpec | AdamPsSpec) else EpsilonPolicy.CONSTANT
     return {
         gauge: make_reference_plan(
             roles,
@@ -214,7 +223,7 @@ def _recipe(
     corpus: str,
 ) -> Recipe:
     training, optimizer = spec.training, arm.optimizer
-    epsilon = optimizer.epsilon if isinstance(optimizer, AdamSpec) else 0.0
+    epsilon = optimizer.epsilon if isinstance(optimizer, AdamSpec | AdamPsSpec) else 0.0
     folded = resolve(plans[Gauge.FOLDED], learning_rate=rate, epsilon=epsilon)
     explicit = resolve(plans[spec.gauge], learning_rate=rate, epsilon=epsilon)
     return {

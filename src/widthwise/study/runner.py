@@ -119,11 +119,26 @@ def _model(recipe: Recipe) -> "ReferenceModel":
 
 
 def _update(recipe: Recipe) -> "MemberUpdate":
-    from widthwise.optim import AdamAtan2Update, AdamUpdate, SgdUpdate
+    from widthwise.optim import (
+        AdafactorConstants,
+        AdafactorUpdate,
+        AdamAtan2Update,
+        AdamUpdate,
+        ParameterScaling,
+        SgdUpdate,
+    )
 
     constants = {field: value for field, value in recipe["optimizer"].items() if field != "kind"}
-    kinds = {"sgd": SgdUpdate, "adam": AdamUpdate, "adam-atan2": AdamAtan2Update}
-    return kinds[recipe["optimizer"]["kind"]](**constants)
+    match recipe["optimizer"]["kind"]:
+        case "adafactor":
+            scaling = ParameterScaling(constants.pop("floor"))
+            return AdafactorUpdate(AdafactorConstants(parameter_scaling=scaling, **constants))
+        case "adam-ps":
+            scaling = ParameterScaling(constants.pop("floor"))
+            return AdamUpdate(parameter_scaling=scaling, **constants)
+        case kind:
+            kinds = {"sgd": SgdUpdate, "adam": AdamUpdate, "adam-atan2": AdamAtan2Update}
+            return kinds[kind](**constants)
 
 
 def _result(trial: int, outcome: "Outcome") -> TrialResult:

@@ -112,6 +112,36 @@ class AdamSpec(_Section):
     epsilon_policy: EpsilonPolicy = EpsilonPolicy.CONSTANT
 
 
+Floor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""The smallest size that parameter scaling lets a rate be relative to.
+
+The reference models start no tensor at zero, so a floor below all of their weights changes nothing. Where it does bite
+it would have to follow the weights of each layer, as Adafactor's own of 1e-3 does not.
+"""
+
+
+class AdamPsSpec(_Section):
+    """Adam with parameter scaling, the paper's substitute for Adafactor: rates relative to each tensor's size."""
+
+    kind: Literal["adam-ps"]
+    beta1: Decay = 0.9
+    beta2: Decay = 0.98
+    epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-9
+    epsilon_policy: EpsilonPolicy = EpsilonPolicy.CONSTANT
+    floor: Floor = 1e-8
+
+
+class AdafactorSpec(_Section):
+    """Adafactor at an explicit rate; what it leaves open is optax's, but for the floor."""
+
+    kind: Literal["adafactor"]
+    decay_rate: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    clipping_threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 1.0
+    momentum: Decay | None = None
+    min_dim_size_to_factor: Count = 128
+    floor: Floor = 1e-8
+
+
 class AdamAtan2Spec(_Section):
     """Adam-atan2, which has no epsilon: step = a * atan2(m_hat, b * sqrt(v_hat))."""
 
@@ -122,7 +152,9 @@ class AdamAtan2Spec(_Section):
     b: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
 
-OptimizerSpec = Annotated[SgdSpec | AdamSpec | AdamAtan2Spec, Field(discriminator="kind")]
+OptimizerSpec = Annotated[
+    SgdSpec | AdamSpec | AdamAtan2Spec | AdamPsSpec | AdafactorSpec, Field(discriminator="kind")
+]
 
 
 class RateGrid(_Section):

@@ -63,7 +63,11 @@ class Population:
         tensors = recipe.model.tensors()
         start = initial_parameters(recipe, members, device)
         dtype = _DTYPES[recipe.precision]
-        low = device.type == "cuda" and dtype != torch.float32 and PopulationStep.covers(recipe.update, start)
+        low = (
+            device.type == "cuda"
+            and dtype != torch.float32
+            and PopulationStep.copies_allowed(recipe.update, start)
+        )
         self._copies = {name: start[name].to(dtype) for name, t in tensors.items() if low and t.multiplied}
         self.optimizer = PopulationStep(
             recipe.update,
