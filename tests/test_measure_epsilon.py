@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from epsilon_cases import BETAS, CORRECTION, adam_with, build, drawn, expected, trained
 from widthwise.measure import EpsilonVerdict, adam_moments, measure_epsilon, moment_sizes
@@ -221,3 +222,30 @@ def test_betas_without_memory_need_no_correction() -> None:
     assert adam_moments.root_correction(3.0, 0.0) == 1.0
     on_device = adam_moments.root_correction(torch.tensor(2.0), BETAS[1])
     assert float(on_device) == pytest.approx(CORRECTION, rel=1e-6)
+
+
+@pytest.mark.parametrize("step", [2.0, torch.ones((), device="meta")], ids=["host", "device"])
+@pytest.mark.parametrize("step", [2.0, torch.ones((), device="meta")], ids=["host", "device"])
+@pytest.mark.parametrize("count", [100, CHUNK + 7])
+def test_nothing_waits_for_the_host_while_counting(count: int, step: float | torch.Tensor) -> None:
+    """The meta device has no numbers, so what needs one fails there; and nothing of the host goes into an operation."""
+    values = torch.ones(count, device="meta")
+    correction = adam_moments.root_correction(step, BETAS[1])
+    moments = adam_moments.Moments(values, values, values, True, correction, 1e-4, step)
+    seen: dict[str, set[str]] = {}
+
+    class Recorder(TorchDispatchMode):
+        """Notes the device types of every operation."""
+
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            found = operation(*args, **(kwargs or {}))
+            tensors = [value for value in (*args, found) if isinstance(value, torch.Tensor)]
+            seen.setdefault(operation.name(), set()).update(value.device.type for value in tensors)
+            return found
+
+    with Recorder():
+        numbers = moment_sizes.device_sizes(moments)
+    assert "aten::sort" in seen
+    assert set().union(*seen.values()) == {"meta"}
+    assert numbers.dtype == torch.int64
+    assert numbers.numel() == moment_sizes.COUNTS + moment_sizes.ORDERED + moment_sizes.SKETCH

@@ -88,8 +88,10 @@ def device_sizes(moments: Moments) -> Tensor:
     middle = torch.stack([(sampled - 1) // 2, sampled // 2, one_percent]).clamp(0, len(ordered) - 1)
     places = torch.arange(SKETCH, device=ordered.device)
     spread = torch.where(sampled > SKETCH, (2 * places + 1) * sampled // (2 * SKETCH), places)
-    step = torch.as_tensor(moments.step, device=ordered.device).to(torch.int64).reshape(())
-    head = torch.cat([numbers.sum(0), torch.stack([sampled, step])])
+    step = moments.step
+    if not isinstance(step, Tensor):  # filled in there: a copy of a number to a device would wait for it
+        step = torch.full((), int(step), device=ordered.device)
+    head = torch.cat([numbers.sum(0), torch.stack([sampled, step.to(torch.int64).reshape(())])])
     return torch.cat([head, _bits(ordered[middle]), _bits(ordered[spread.clamp(max=len(ordered) - 1)])])
 
 
@@ -101,9 +103,8 @@ def _counts(chunk: Chunk, epsilon: float | None) -> Tensor:
 
 def _sample(pieces: Iterable[Chunk], valid: Tensor, stride: Tensor) -> Tensor:
     """Each `stride`-th valid root, then infinities; of a small tensor, all of them."""
-    wanted = (
-        torch.arange(LIMIT, device=valid.device) * stride + 1
-    )  # the k-th is where the count reaches k stride + 1
+    # the k-th is where the count of valid ones reaches k stride + 1
+    wanted = torch.arange(LIMIT, device=valid.device) * stride + 1
     before = torch.zeros_like(valid[0])
     sample: Tensor | None = None
     for count, chunk in zip(valid, pieces, strict=True):
