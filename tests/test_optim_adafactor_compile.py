@@ -54,6 +54,14 @@ def test_fused_on_the_device_equals_the_reference(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.cuda
+def test_a_run_repeats_bit_for_bit() -> None:
+    """No sum depends on which block comes first."""
+    start, gradient = draw(2000, 1500, seed=0).cuda(), draw(2000, 1500, seed=1).cuda()
+    runs = [trained([start], [[gradient]] * 3, lr=0.1, fused=True)[0][0] for _ in range(5)]
+    assert all(torch.equal(run, runs[0]) for run in runs)
+
+
+@pytest.mark.cuda
 def test_a_captured_step_is_the_eager_one() -> None:
     """A CUDA graph of the fused step, with a rate that changes between replays."""
     results = []
