@@ -91,7 +91,7 @@ SWITCHES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 """Each option as this package, the formula in NumPy and optax call it."""
 
 
-ON_BOTH = ["as is", "unclipped", "unscaled", "momentum", "unfactored"]
+ON_BOTH = ["unclipped", "momentum", "unfactored", "large eps"]
 """What the fused kernels have code of their own for. (The interpreter takes half a second a step.)"""
 
 
@@ -116,8 +116,8 @@ def test_equals_float64(fused: bool, name: str) -> None:
             np.testing.assert_allclose(state[key], mean, rtol=2e-6)
 
 
-OPTAX_SHAPES: list[tuple[int, ...]] = [(200, 128), (130, 2, 129), (7,)]
-MORE_SHAPES: list[tuple[int, ...]] = [(128, 130), (129, 2, 130), (2, 130, 129), (127, 300), ()]
+OPTAX_SHAPES: list[tuple[int, ...]] = [(200, 128), (7,)]
+MORE_SHAPES: list[tuple[int, ...]] = [(128, 130), (130, 2, 129), (2, 130, 129), (127, 300), ()]
 """Tall, wide, with other dimensions before and between, too small to factor."""
 
 
