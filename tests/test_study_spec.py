@@ -70,8 +70,12 @@ def test_every_default_stands() -> None:
         (
             {"kind": "adafactor"},
             {
-                "kind": "adafactor", "decay_rate": 0.8, "clipping_threshold": 1.0, "momentum": None,
-                "min_dim_size_to_factor": 128, "floor": 1e-8,
+                "kind": "adafactor",
+                "decay_rate": 0.8,
+                "clipping_threshold": 1.0,
+                "momentum": None,
+                "min_dim_size_to_factor": 128,
+                "floor": 1e-8,
             },
         ),
         ({"kind": "adam-atan2"}, {"kind": "adam-atan2", "beta1": 0.9, "beta2": 0.98, "a": 1.0, "b": 1.0}),
