@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from epsilon_cases import BETAS, CORRECTION, adam_with, build, drawn, expected, trained
 from widthwise.measure import EpsilonVerdict, adam_moments, measure_epsilon, moment_sizes
+from widthwise.measure.epsilon_verdict import epsilon_verdict, largest_fine
 from widthwise.measure.moment_sizes import CHUNK, LIMIT
 from widthwise.optim import ROOT, SQUARED, AdamAtan2
 
@@ -53,10 +54,13 @@ def test_against_numpy(count: int, untouched: float, dtype: torch.dtype) -> None
     assert row.low == pytest.approx(found.low, rel=1e-6, nan_ok=True)
 
 
-def test_large_tensors_are_counted_exactly_and_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than one chunk, most of it untouched here and there; the same numbers as one chunk gives."""
-    m, v = drawn(300_000, seed=3, untouched=0.4)
-    optimizer = adam_with(m.view(600, 500), v.view(600, 500), eps=1e-4)
+@pytest.mark.parametrize(("count", "untouched"), [(300_000, 0.4), (230_400, 0.0)])
+def test_large_tensors_are_counted_exactly_and_sampled(
+    count: int, untouched: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than one chunk, a part of it untouched here and there; the same numbers as one chunk gives."""
+    m, v = drawn(count, seed=3, untouched=untouched)
+    optimizer = adam_with(m.view(600, -1), v.view(600, -1), eps=1e-4)
     whole = measure_epsilon(optimizer).row("w")
     monkeypatch.setattr(moment_sizes, "CHUNK", 7001)
     assert measure_epsilon(optimizer).row("w") == whole
@@ -106,6 +110,31 @@ def test_what_is_not_finite_is_counted_apart() -> None:
     row = measure_epsilon(adam_with(torch.ones(4), v, eps=1.5)).row("w")
     assert (row.non_finite, row.counted, row.below, row.fraction) == (2, 2, 1, 0.5)
     assert row.median == pytest.approx(2.5 - 1.0)  # of 1 and 2
+
+
+@pytest.mark.parametrize(
+    ("below", "counted", "ratio", "verdict"),
+    [
+        (0, 200, 10.0, "fine"),
+        (1, 200, 1e9, "fine"),
+        (2, 200, 1e9, "bites"),
+        (0, 200, 9.99, "bites"),  # nothing lies below, and every step is a tenth too short
+        (99, 200, 1e9, "bites"),
+        (100, 200, 1e9, "dominates"),
+        (0, 0, math.nan, "undefined"),
+        (None, 200, math.nan, "undefined"),
+    ],
+)
+def test_verdicts_at_their_thresholds(below: int | None, counted: int, ratio: float, verdict: str) -> None:
+    assert epsilon_verdict(below=below, counted=counted, median_ratio=ratio) == verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "median", "found"),
+    [(1.0, 10.0, 1.0), (0.999, 10.0, 0.1), (5.0, 9.99, 0.1), (3e-7, 1.0, 1e-7), (math.nan, math.nan, None)],
+)
+def test_largest_fine_epsilons(low: float, median: float, found: float | None) -> None:
+    assert largest_fine(low=low, median=median) == found
 
 
 def test_an_epsilon_of_zero_is_below_everything() -> None:
@@ -189,7 +218,7 @@ def test_layout_does_not_matter() -> None:
     state["exp_avg_sq"] = v.permute(2, 0, 1).contiguous().permute(1, 2, 0)
     assert measure_epsilon(turned).rows[0] == plain
     state["exp_avg_sq"] = v.clone()  # strides that differ between the two moments
-    state["exp_avg"][0, 0, 0], state["exp_avg_sq"][0, 0, 0] = 0.0, 0.0
+    state["exp_avg"][1, 2, 3], state["exp_avg_sq"][1, 2, 3] = 0.0, 0.0  # one place in two orders of memory
     assert measure_epsilon(turned).rows[0].untouched == 1
     assert measure_epsilon(turned).rows[0].zeros == 0
 
@@ -216,6 +245,10 @@ def test_tensors_without_gradients_or_entries_have_rows() -> None:
     ]
     assert report.verdict is EpsilonVerdict.FINE
     assert report.largest_fine == 0.1  # at most a tenth of the gradient
+    unused.grad = torch.full((3,), 5e-4)
+    optimizer.step()
+    assert [row.largest_fine for row in measure_epsilon(optimizer).rows] == [0.1, 1e-5, None]
+    assert measure_epsilon(optimizer).largest_fine == 1e-5
 
 
 def test_betas_without_memory_need_no_correction() -> None:
@@ -224,7 +257,6 @@ def test_betas_without_memory_need_no_correction() -> None:
     assert float(on_device) == pytest.approx(CORRECTION, rel=1e-6)
 
 
-@pytest.mark.parametrize("step", [2.0, torch.ones((), device="meta")], ids=["host", "device"])
 @pytest.mark.parametrize("step", [2.0, torch.ones((), device="meta")], ids=["host", "device"])
 @pytest.mark.parametrize("count", [100, CHUNK + 7])
 def test_nothing_waits_for_the_host_while_counting(count: int, step: float | torch.Tensor) -> None:

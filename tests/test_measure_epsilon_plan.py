@@ -1,18 +1,20 @@
 """measure_epsilon with a plan: roles, the epsilon that follows the gradient, names through wrappers."""
 
+import math
 from fractions import Fraction
 
 import pytest
 import torch
 from torch import nn
 
-from epsilon_cases import build, plan_of, trained
+from epsilon_cases import build, drawn, plan_of, trained
 from widthwise import ADAM, MEAN_FIELD, STANDARD, make_plan
 from widthwise.measure import EpsilonVerdict, measure_epsilon
+from widthwise.optim import AdamAtan2
 
 
 def test_roles_are_made_of_coordinates_and_not_of_fractions() -> None:
-    """Two hidden tensors: 100 coordinates all below, 10,000 none. Averaged fractions would say one half."""
+    """Two hidden tensors: 1,024 coordinates all below, 10,240 none. Averaged fractions would say one half."""
 
     def two(width: int) -> nn.Module:
         return nn.Sequential(
@@ -127,6 +129,27 @@ def test_names_come_from_groups_or_the_model_through_wrappers() -> None:
     named = trained(torch.optim.Adam(wrapped.named_parameters()), model)
     assert measure_epsilon(named).row("0.weight").role == ""
     assert measure_epsilon(named, plan).row("0.weight").role == "embedding"
+
+
+def test_a_long_sample_is_thinned_evenly() -> None:
+    """A role of one tensor of 65,536 coordinates has its median, to the 1 / 2048 of a rank that thinning costs."""
+    plan = plan_of(256)
+    model = build(256)
+    optimizer = trained(AdamAtan2(plan.param_groups(model, learning_rate=1e-3)), model)
+    m, v = drawn(256 * 256, seed=6)
+    state = optimizer.state[model[1].weight]
+    state["exp_avg"], state["exp_avg_sq"] = m.view(256, 256), v.view(256, 256)
+    report = measure_epsilon(optimizer, plan)
+    row, role = report.row("1.weight"), report.row("hidden")
+    # log10(size) is uniform over four decades, so a rank of 1 / 2048 is 4 / 2048 of it; the 32 sampled coordinates in
+    # between are that many within a factor of 1 + 3 / sqrt(32) or so.
+    assert abs(math.log10(role.median / row.median)) < 1.6 * 4 / 2048
+    assert abs(math.log10(role.low / row.low)) < 1.6 * 4 / 2048
+    assert (role.below, role.verdict) == (
+        None,
+        "undefined",
+    )  # there is no epsilon, and so no fraction of a role
+    assert role.counted == 256 * 256
 
 
 def test_a_reference_plan_gives_roles_too() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from epsilon_cases import build, plan_of, trained
+from epsilon_cases import adam_with, build, plan_of, trained
 from widthwise import STANDARD, make_plan
 from widthwise.measure import EpsilonReport, measure_epsilon
 from widthwise.theory import SGD
@@ -85,6 +85,19 @@ def test_plans_and_models_of_others_are_refused() -> None:
         measure_epsilon(trained(torch.optim.Adam(model.parameters()), model), plan_of(32))
 
 
+def test_names_that_are_not_one_a_tensor_are_refused() -> None:
+    model = build(32)
+    optimizer = trained(torch.optim.Adam(model.named_parameters()), model)
+    names = optimizer.param_groups[0]["param_names"]
+    optimizer.param_groups[0]["param_names"] = [names[0], *names[:-1]]
+    with pytest.raises(ValueError, match=r"two tensors of the optimizer are called '0\.weight'"):
+        measure_epsilon(optimizer)
+    optimizer.param_groups[0]["param_names"] = names[:-1]
+    with pytest.raises(ValueError, match="group 0 has 5 tensors and 4 param_names"):
+        measure_epsilon(optimizer)
+    assert measure_epsilon(optimizer, model=model).rows[0].name == "0.weight"
+
+
 def test_text_says_what_and_what_to_do() -> None:
     plan = plan_of(64)
     model = build(64)
@@ -106,6 +119,9 @@ def test_json_round_trip(tmp_path) -> None:
     report = measure_epsilon(optimizer, plan)
     report.save(tmp_path / "report.json")
     assert EpsilonReport.load(tmp_path / "report.json") == report
+    undefined = measure_epsilon(adam_with(torch.zeros(2), torch.zeros(2)))
+    undefined.save(tmp_path / "report.json")
+    assert repr(EpsilonReport.load(tmp_path / "report.json")) == repr(undefined)  # NaN is unlike itself
     (tmp_path / "report.json").write_text('{"kind": "plan"}')
     with pytest.raises(ValueError, match=r"report.json: not an epsilon report: its kind is 'plan'"):
         EpsilonReport.load(tmp_path / "report.json")
