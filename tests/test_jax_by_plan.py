@@ -63,25 +63,32 @@ def test_rates_epsilons_and_initial_values_by_hand() -> None:
     assert by_layer(initialize(plan, ones)) == [1.0, 1.0, 2.0, 1.0, 1.0, 0.5]
 
 
-@pytest.mark.parametrize("source", ["of the tree", "of the torch model"])
-def test_the_torch_twin_has_the_same_losses(source: str) -> None:
+def test_the_torch_twin_has_the_same_losses() -> None:
     """20 steps at 4 times the base width, from the same weights, with epsilons and decay by policy: to 1e-5.
 
     Both sides compute in float32; 20 steps of rate 0.02 carry its 6e-8 to some 1e-6 of a loss of size one.
     """
-    theirs = plan_of(mlp, parameterization=MUP)
-    plan, names = (theirs, TORCH_NAMES) if source == "of the torch model" else (plan_at(64), {})
+    theirs, plan = plan_of(mlp, parameterization=MUP), plan_at(64)
     assert plan.width == theirs.width == 64
     model = planned(theirs, mlp)
     start = tree_of(model)
-    optimizer = adam_by_plan(plan, 0.02, eps=1e-3, weight_decay=0.5, names=names)
-    losses, _ = train_mlp(optimizer, start, 20)
+    losses, _ = train_mlp(adam_by_plan(plan, 0.02, eps=1e-3, weight_decay=0.5), start, 20)
     groups = theirs.param_groups(model, learning_rate=0.02, weight_decay=0.5, epsilon=1e-3)
     expected = train(model, torch.optim.AdamW(groups), range(20))
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
-    if not names:
-        unplanned, _ = train_mlp(optax.adamw(0.02, eps=1e-3, weight_decay=0.5, mask=KERNELS), start, 20)
-        assert max(abs(x / y - 1) for x, y in zip(unplanned, expected, strict=True)) > 0.05
+    unplanned, _ = train_mlp(optax.adamw(0.02, eps=1e-3, weight_decay=0.5, mask=KERNELS), start, 20)
+    assert max(abs(x / y - 1) for x, y in zip(unplanned, expected, strict=True)) > 0.05
+
+
+def test_a_torch_models_plan_makes_the_same_updates_under_its_names() -> None:
+    """The plan of the PyTorch twin, kernels transposed, against the tree's own: to the bit."""
+    theirs, ones = plan_of(mlp, parameterization=MUP), leaves_of(64, 0.5)
+    found = []
+    for plan, names in ((plan_at(64), {}), (theirs, TORCH_NAMES)):
+        start = initialize(plan, ones, names=names)
+        optimizer = adam_by_plan(plan, 0.02, eps=1e-3, weight_decay=0.5, names=names)
+        found.append((start, optimizer.update(ones, optimizer.init(start), start)[0]))
+    assert same_bits(*found)
 
 
 def test_the_torch_twin_of_adam_atan2_has_the_same_losses() -> None:

@@ -157,24 +157,21 @@ def test_the_twin_of_a_torch_model_has_the_same_plan(parameterization: str) -> N
 @pytest.mark.parametrize(
     ("draw", "law", "init_factor"),
     [
-        ("lecun_normal", "random n^(-1/2)", 1.0),
+        ("fan in", "random n^(-1/2)", 1.0),
         ("constant", "random n^0", 0.5),
         ("affine", "random (fan in)^(-1/2)", 0.5 * ((64 + 40) / (16 + 40)) ** 0.5),
         ("glorot_normal", "random (fan in + fan out)^(-1/2)", 0.5 * ((2 * 64 + 40) / (2 * 16 + 40)) ** 0.5),
     ],
 )
 def test_initializers_are_measured(draw: str, law: str, init_factor: float) -> None:
-    """Kernels [n + 40, n]: of the fan-in, of a constant, of both fans. A hidden kernel is to fall as n^(-1/2)."""
+    """Kernels [n, n] and [n + 40, n]: a constant, the fan-in, both fans. A hidden kernel is to fall as n^(-1/2)."""
 
     def init(n: int, key: jax.Array) -> Any:
-        shape = (n, n) if draw == "lecun_normal" else (n + 40, n)
-        if draw == "constant":
-            kernel = normal(key, *shape, scale=0.02)
-        elif draw == "affine":
-            kernel = jax.nn.initializers.lecun_normal()(key, shape)
-        else:
-            kernel = getattr(jax.nn.initializers, draw)()(key, shape)
-        return {"kernel": kernel}
+        if draw == "glorot_normal":
+            return {"kernel": jax.nn.initializers.glorot_normal()(key, (n + 40, n))}
+        fan_in = n if draw == "fan in" else n + 40
+        scale = 0.02 if draw == "constant" else fan_in**-0.5
+        return {"kernel": normal(key, fan_in, n, scale=scale)}
 
     plan = plan_for_tree(init, **OPTIONS, initializer_widths=(16, 64, 256))
     row = plan.rows["kernel"]
