@@ -49,14 +49,14 @@ BYTES = 12
 TILES = (
     Tile(16, 128, 8, 4),
     Tile(8, 128, 16, 4),
+    Tile(8, 128, 32, 4),
+    Tile(8, 128, 8, 4),
+    Tile(4, 128, 32, 4),
+    Tile(4, 256, 16, 4),
     Tile(8, 256, 16, 4),
-    Tile(16, 256, 8, 8),
     Tile(32, 128, 4, 8),
-    Tile(4, 512, 32, 4),
-    Tile(16, 128, 16, 4),
-    Tile(16, 128, 4, 4),
 )
-"""What is tried besides the one in use, `adafactor_fused.TILE`: rows, columns, steps, warps."""
+"""What is tried besides those in use, of `adafactor_fused`: rows, columns, steps, warps."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "clipping and scaling": {},
@@ -473,19 +473,19 @@ def bfloat16_rows(setting: Setting) -> Iterator[Row]:
 def tile_rows(setting: Setting) -> Iterator[Row]:
     """Other tiles than the one that is used; one that does not run is a row with its error."""
     count = sum(map(prod, setting.shapes))
-    used = adafactor_fused.TILE
+    used = adafactor_fused.TILE, adafactor_fused.SCALED_TILE
     try:
         for tile in TILES if setting.cuda else TILES[:1]:
             for variant in ("clipping and scaling", "neither"):
                 label = f"tile {tile.rows} x {tile.columns}, {tile.steps} down, {tile.warps} warps: {variant}"
-                adafactor_fused.TILE = tile
+                adafactor_fused.TILE = adafactor_fused.SCALED_TILE = tile
                 try:
                     time, _ = measure(ours(variant), setting.shapes, setting)
                     yield row(label, BYTES * count / time / 1e12, "TB/s", "none", None)
                 except Exception as error:
                     yield failed(label, error)
     finally:
-        adafactor_fused.TILE = used
+        adafactor_fused.TILE, adafactor_fused.SCALED_TILE = used
 
 
 def population_rows(setting: Setting) -> Iterator[Row]:
@@ -577,7 +577,7 @@ def record(setting: Setting, skipped: Sequence[str]) -> dict[str, object]:
         "machine": torch.cuda.get_device_name() if setting.cuda else f"{platform.machine()} CPU, interpreted",
         "versions": versions(),
         "commit": commit(),
-        "tile": str(adafactor_fused.TILE),
+        "tile": f"{adafactor_fused.TILE}, with parameter scaling {adafactor_fused.SCALED_TILE}",
         "rows": rows,
     }
 

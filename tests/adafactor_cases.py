@@ -25,6 +25,7 @@ def interpreted_kernels() -> Iterator[None]:
     patch = pytest.MonkeyPatch()
     patch.setenv("TRITON_INTERPRET", "1")
     patch.setattr(adafactor_fused, "TILE", SMALL_TILE)
+    patch.setattr(adafactor_fused, "SCALED_TILE", SMALL_TILE)
     kernels.cache_clear()
     try:
         with np.errstate(all="ignore"):

@@ -26,7 +26,7 @@ from widthwise.optim.adafactor_state import (
 )
 from widthwise.optim.adafactor_tables import Tensors
 from widthwise.optim.hyperparameters import check_parameters, check_rate
-from widthwise.optim.local import local_tensor
+from widthwise.optim.local import ORDINARY, local_tensor
 from widthwise.optim.non_finite import NonFinite, find_non_finite
 from widthwise.optim.parameter_scaling import ParameterScaling, read_parameter_scaling
 from widthwise.optim.rounding import NEAREST, NearestRounding, Rounding, StochasticRounding
@@ -206,7 +206,10 @@ class Adafactor(Optimizer):
             state.update(state_of(parameter, constants=constants, step_device=step_device))
         here.parameters.append(local_tensor(parameter))
         here.gradients.append(local_tensor(gradient))
-        here.states.append({name: local_tensor(value) for name, value in state.items()})
+        ordinary = type(parameter) in ORDINARY
+        here.states.append(
+            state if ordinary else {name: local_tensor(value) for name, value in state.items()}
+        )
         here.indices.append(index)
 
     def _step_device(self, group: Group, parameter: Tensor) -> torch.device:

@@ -48,8 +48,9 @@ from widthwise.optim.adafactor_tables import (
 from widthwise.optim.rounding import NEAREST, Rounding, StochasticRounding
 from widthwise.optim.weight_decay import NO_DECAY, WeightDecay
 
-TILE = Tile()
-"""Of every launch; benchmarks try others."""
+TILE, SCALED_TILE = Tile(), Tile(rows=8, steps=16)
+"""Of launches without and with parameter scaling, which reads the weights in the first pass too: on an H200 the fastest
+of those that `benchmarks/adafactor_step.py` tries."""
 KEPT_PLANS = 8
 
 Key = tuple[object, ...]
@@ -87,6 +88,11 @@ def runs_kernels(fused: bool | None, device: torch.device) -> bool:
     if torch.compiler.is_compiling() or not (fused or (cuda and fused is None)):
         return False
     return has_triton()
+
+
+def tile_of(constants: AdafactorConstants) -> Tile:
+    """How the kernels cut tensors."""
+    return TILE if constants.parameter_scaling is None else SCALED_TILE
 
 
 def keep(cache: dict[Key, Kept], key: Key, value: Kept) -> None:
@@ -154,7 +160,7 @@ class FusedAdafactor:
     def _plan(
         self, tensors: Tensors, rates: list[Tensor], constants: AdafactorConstants, batch_dims: int
     ) -> tuple[list[Launch], list[int]]:
-        key = (key_of(tensors, rates), constants, batch_dims, TILE)
+        key = (key_of(tensors, rates), constants, batch_dims, tile_of(constants))
         captured = capturing(tensors.parameters[0].device)
         plan = None if self._short and not captured else self._plans.get(key)
         if plan is None:
@@ -195,7 +201,7 @@ class FusedAdafactor:
             bool(aligned),
             tuple(shape_of(p, constants=constants, batch_dims=batch_dims) for p in tensors.parameters),
             tuple(tensors.indices),
-            TILE,
+            tile_of(constants),
             constants.clipping_threshold is not None,
             constants.parameter_scaling is not None,
             constants.momentum is not None,

@@ -10,7 +10,9 @@ would be alone.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
+from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -243,16 +245,22 @@ def addresses(tensors: Tensors, rates: Sequence[Tensor]) -> list[list[int]]:
     return found
 
 
+_SHAPE, _DTYPE = attrgetter("shape"), attrgetter("dtype")
+
+
 def key_of(tensors: Tensors, rates: Sequence[Tensor]) -> tuple[object, ...]:
     """What a table depends on: every address, shape, layout and dtype.
 
     A tensor may come back at the address of another that was freed, so addresses alone do not do.
     """
-    states = [x for state in tensors.states for x in state.values()]
     mine = (*tensors.parameters, *tensors.gradients)
+    states = chain.from_iterable(map(dict.values, tensors.states))
+    contiguous = all(map(Tensor.is_contiguous, mine))
     return (
-        tuple(x.data_ptr() for x in (*mine, *states, *rates)),
-        tuple((x.shape, x.stride(), x.dtype) for x in mine),
+        tuple(map(Tensor.data_ptr, chain(mine, states, rates))),
+        tuple(map(_SHAPE, tensors.parameters)),
+        None if contiguous else tuple(map(Tensor.stride, mine)),
+        tuple(map(_DTYPE, mine)),
         tuple(tensors.indices),
     )
 

@@ -25,11 +25,13 @@ def local_tensors(tensors: list[Tensor]) -> list[Tensor]:
     Raises:
         ValueError: a DTensor holds partial sums.
     """
-    return [tensor if type(tensor) in ORDINARY else local_tensor(tensor) for tensor in tensors]
+    return [local_tensor(tensor) for tensor in tensors]
 
 
 def local_tensor(tensor: Tensor) -> Tensor:
     """See `local_tensors`."""
+    if type(tensor) in ORDINARY:  # an import costs more than all else, for thousands of tensors
+        return tensor
     from torch.distributed.tensor import DTensor
 
     if not isinstance(tensor, DTensor):
