@@ -27,8 +27,9 @@ from widthwise.scaling.shards import local_part
 LIMIT = 2**16
 """How many coordinates of a tensor are sampled at most."""
 
-CHUNK = 2**21
-"""How many coordinates are worked on at a time: some 50 MB of temporary memory."""
+CHUNK, CUDA_CHUNK = 2**21, 2**24
+"""How many coordinates are worked on at a time, on a CPU and on a GPU, where every piece costs some forty launches: 50
+and 400 MB of temporary memory."""
 
 SKETCH = 2**10
 """How many of the sorted sample are kept to pool tensors, evenly spaced: a rank is right to 1 / (2 SKETCH)."""
@@ -58,12 +59,17 @@ def chunks(moments: Moments) -> Iterator[Chunk]:
     order = sorted(range(parts[0].dim()), key=parts[0].stride, reverse=True)
     first, second = (part.permute(order).reshape(-1) for part in parts)  # a view wherever one is possible
     working = torch.float64 if second.dtype == torch.float64 else torch.float32
-    for m, moment in zip(first.split(CHUNK), second.split(CHUNK), strict=True):
+    size = _chunk(second)
+    for m, moment in zip(first.split(size), second.split(size), strict=True):
         root = moment.to(working)
         root = (root.sqrt() if moments.squared else root) / moments.correction
         filled = moment.bool()
         touched = m.bool() | filled
         yield Chunk(root, touched & (root <= torch.finfo(working).max), touched, filled)
+
+
+def _chunk(part: Tensor) -> int:
+    return CUDA_CHUNK if part.is_cuda else CHUNK
 
 
 def device_sizes(moments: Moments) -> Tensor:
@@ -72,7 +78,8 @@ def device_sizes(moments: Moments) -> Tensor:
     Floating-point numbers are in it by their bits, so that one copy brings everything and nothing is rounded.
     """
     assert moments.second is not None
-    small = local_part(moments.second).numel() <= CHUNK
+    part = local_part(moments.second)
+    small = part.numel() <= _chunk(part)
     held = list(chunks(moments)) if small else None
     counts = [_counts(chunk, moments.epsilon) for chunk in held or chunks(moments)]
     numbers = torch.stack(counts)
