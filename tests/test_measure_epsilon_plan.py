@@ -10,7 +10,7 @@ from torch import nn
 from epsilon_cases import build, drawn, plan_of, trained
 from widthwise import ADAM, MEAN_FIELD, STANDARD, make_plan
 from widthwise.measure import EpsilonVerdict, measure_epsilon
-from widthwise.optim import AdamAtan2
+from widthwise.optim import SQUARED, AdamAtan2
 
 
 def test_roles_are_made_of_coordinates_and_not_of_fractions() -> None:
@@ -135,7 +135,7 @@ def test_a_long_sample_is_thinned_evenly() -> None:
     """A role of one tensor of 65,536 coordinates has its median, to the 1 / 2048 of a rank that thinning costs."""
     plan = plan_of(256)
     model = build(256)
-    optimizer = trained(AdamAtan2(plan.param_groups(model, learning_rate=1e-3)), model)
+    optimizer = trained(AdamAtan2(plan.param_groups(model, learning_rate=1e-3), second_moment=SQUARED), model)
     m, v = drawn(256 * 256, seed=6)
     state = optimizer.state[model[1].weight]
     state["exp_avg"], state["exp_avg_sq"] = m.view(256, 256), v.view(256, 256)
