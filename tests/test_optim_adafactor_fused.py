@@ -16,8 +16,7 @@ from widthwise.optim import (
     ParameterScaling,
     StochasticRounding,
     WeightDecay,
-    adafactor_fused,
-    adafactor_launch,
+    device_tables,
 )
 from widthwise.optim.adafactor_fused import FusedAdafactor
 from widthwise.optim.adafactor_single import adafactor_step, initial_state
@@ -171,9 +170,8 @@ def test_any_layout_and_alignment(name: str) -> None:
 def test_a_capture_writes_into_memory_that_was_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A capture played through on the CPU: tables that exist are not written to, and what cannot be is refused."""
     capturing = False
-    for module in (adafactor_fused, adafactor_launch):
-        monkeypatch.setattr(module, "capturing", lambda device: capturing)
-    monkeypatch.setattr(adafactor_fused, "sets_aside", lambda device: True)
+    monkeypatch.setattr(device_tables, "capturing", lambda device: capturing)
+    monkeypatch.setattr(device_tables, "sets_aside", lambda device: True)
     results = []
     for fused in (True, False):
         weight, kept = torch.nn.Parameter(draw(5, seed=0)), []

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from optim_cases import draw, interpreted_kernels, trained
-from widthwise.optim import AdamAtan2, implementation, moment_fused, moment_optimizer
+from widthwise.optim import AdamAtan2, device_tables, implementation
 from widthwise.optim.address_table import Columns, address_table, block_table, is_dense, is_fusible, key_of
 from widthwise.optim.launch import Tables
 from widthwise.optim.moment_fused import FusedGroup
@@ -148,9 +148,8 @@ def test_parameters_come_and_go() -> None:
 def test_a_capture_writes_into_memory_that_was_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A capture played through on the CPU: tables that exist are not written to, and what cannot be is refused."""
     capturing = False
-    monkeypatch.setattr(moment_fused, "capturing", lambda device: capturing)
-    monkeypatch.setattr(moment_optimizer, "capturing", lambda device: capturing)
-    monkeypatch.setattr(moment_fused, "sets_aside", lambda device: True)
+    monkeypatch.setattr(device_tables, "capturing", lambda device: capturing)
+    monkeypatch.setattr(device_tables, "sets_aside", lambda device: True)
     results = []
     for fused in (True, False):
         weight, kept = torch.nn.Parameter(draw(5, seed=0)), []
@@ -187,7 +186,7 @@ def test_changing_sets_of_gradients_keep_few_tables() -> None:
     for chosen in range(1, 2**5):
         some = [torch.zeros(i + 1) for i in range(5) if chosen >> i & 1]
         group.plan(columns(*some))
-    assert len(group._plans) == len(group._blocks) == moment_fused.KEPT_PLANS
+    assert len(group._plans) == len(group._blocks) == device_tables.KEPT
 
 
 def test_without_triton_one_warning_and_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:

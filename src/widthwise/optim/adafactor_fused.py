@@ -10,27 +10,19 @@ With `batch_dims=1` every tensor is [P, ...], its step count and flag are [P], a
 updated in the launches of one model.
 """
 
-import os
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache
-from importlib.util import find_spec
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from widthwise.optim import device_tables
 from widthwise.optim.adafactor_launch import (
     DeviceNumbers,
     Kind,
     Launch,
     Workplace,
-    capturing,
-    on_device,
-    refuse_capture,
     run,
-    sets_aside,
     workplace,
 )
 from widthwise.optim.adafactor_single import AdafactorConstants
@@ -45,29 +37,14 @@ from widthwise.optim.adafactor_tables import (
     key_of,
     shape_of,
 )
+from widthwise.optim.device_tables import Key, keep, on_device, refuse_capture
+from widthwise.optim.implementation import has_triton, interpreted
 from widthwise.optim.rounding import NEAREST, Rounding, StochasticRounding
 from widthwise.optim.weight_decay import NO_DECAY, WeightDecay
 
 TILE, SCALED_TILE = Tile(), Tile(rows=8, steps=16)
 """Of launches without and with parameter scaling, which reads the weights in the first pass too: on an H200 the fastest
 of those that `benchmarks/adafactor_step.py` tries."""
-KEPT_PLANS = 8
-
-Key = tuple[object, ...]
-Kept = TypeVar("Kept")
-
-
-@cache
-def has_triton() -> bool:
-    """Whether Triton can be imported; says once if it cannot."""
-    found = find_spec("triton") is not None
-    if not found:
-        warnings.warn(
-            "Triton is not installed, so Adafactor runs one tensor at a time: install triton, or pass fused=False to "
-            "say that it is meant",
-            stacklevel=2,
-        )
-    return found
 
 
 def runs_kernels(fused: bool | None, device: torch.device) -> bool:
@@ -81,7 +58,7 @@ def runs_kernels(fused: bool | None, device: torch.device) -> bool:
         False
     """
     cuda = device.type == "cuda"
-    if fused and not (cuda or os.environ.get("TRITON_INTERPRET") == "1"):
+    if fused and not (cuda or interpreted()):
         raise ValueError(
             f"fused=True with parameters on {device}: the kernels need CUDA; leave fused at None"
         )
@@ -93,13 +70,6 @@ def runs_kernels(fused: bool | None, device: torch.device) -> bool:
 def tile_of(constants: AdafactorConstants) -> Tile:
     """How the kernels cut tensors."""
     return TILE if constants.parameter_scaling is None else SCALED_TILE
-
-
-def keep(cache: dict[Key, Kept], key: Key, value: Kept) -> None:
-    """Add to a cache and drop what has been there longest; sets of parameters with gradients may change every step."""
-    cache.setdefault(key, value)
-    while len(cache) > KEPT_PLANS:
-        cache.pop(next(iter(cache)))
 
 
 class FusedAdafactor:
@@ -161,7 +131,7 @@ class FusedAdafactor:
         self, tensors: Tensors, rates: list[Tensor], constants: AdafactorConstants, batch_dims: int
     ) -> tuple[list[Launch], list[int]]:
         key = (key_of(tensors, rates), constants, batch_dims, tile_of(constants))
-        captured = capturing(tensors.parameters[0].device)
+        captured = device_tables.capturing(tensors.parameters[0].device)
         plan = None if self._short and not captured else self._plans.get(key)
         if plan is None:
             alike: dict[Key, list[int]] = defaultdict(list)
@@ -207,7 +177,7 @@ class FusedAdafactor:
             constants.momentum is not None,
         )
         found = torch.tensor(addresses(tensors, rates), dtype=torch.int64)
-        if capturing(device):
+        if device_tables.capturing(device):
             if (kind,) not in self._spares:
                 refuse_capture(device, "a table of addresses is needed for the first time")
             host, launch = self._spares.pop((kind,))
@@ -217,7 +187,7 @@ class FusedAdafactor:
             self._captured.append(host)
             return launch
         launch, rows = self._new_launch(found, kind)
-        if sets_aside(device) and (kind,) not in self._spares:
+        if device_tables.sets_aside(device) and (kind,) not in self._spares:
             spare, _ = self._new_launch(found, kind)
             keep(self._spares, (kind,), (rows.pin_memory() if device.type == "cuda" else rows, spare))
         return launch

@@ -9,6 +9,7 @@ from torch import Tensor
 from widthwise.optim.adafactor_kernels import CONSTANTS, NUMBERS, kernels
 from widthwise.optim.adafactor_single import AdafactorConstants
 from widthwise.optim.adafactor_tables import TABLE_COLUMNS, Shape, Tile, layout
+from widthwise.optim.device_tables import on_device, refuse_capture
 from widthwise.optim.weight_decay import WeightDecay
 
 CHUNK, DEEP = 64, 32
@@ -16,25 +17,6 @@ CHUNK, DEEP = 64, 32
 
 REDUCED_AT_ONCE = 1024
 PREPARED_AT_ONCE = 128
-
-
-def capturing(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-
-
-def sets_aside(device: torch.device) -> bool:
-    """Whether tables are set aside for a capture that may come."""
-    return device.type == "cuda"
-
-
-def refuse_capture(device: torch.device, fact: str, *, remedy: str = "run one step before capturing") -> None:
-    if capturing(device):
-        raise ValueError(f"{fact} inside a CUDA graph capture: {remedy}")
-
-
-def on_device(values: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device that the host does not wait for."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 @dataclass(frozen=True)

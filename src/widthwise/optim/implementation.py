@@ -25,8 +25,8 @@ def has_triton() -> bool:
     found = find_spec("triton") is not None
     if not found:
         warnings.warn(
-            "Triton is not installed, so Adam-atan2 runs through PyTorch's foreach operations, which move about "
-            "three times the memory of the fused kernel: install triton, or pass foreach=True to say that it is meant",
+            "Triton is not installed, so steps run through PyTorch's own operations, which move several times the "
+            "memory of the fused kernels: install triton, or pass fused=False to say that it is meant",
             stacklevel=2,
         )
     return found

@@ -9,14 +9,10 @@ from torch import Tensor
 
 from widthwise.optim import moment_kernel
 from widthwise.optim.address_table import block_table, first_blocks
+from widthwise.optim.device_tables import on_device
 
 PREPARED_AT_ONCE = 256
 SUMMED_AT_ONCE = 1024
-
-
-def on_device(values: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device that the host does not wait for."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 @dataclass

@@ -11,24 +11,20 @@ from memory set aside by an earlier step, which therefore has to have run.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from widthwise.optim import device_tables
 from widthwise.optim.address_table import Columns, address_table, is_fusible, key_of
 from widthwise.optim.bias_correction import log_beta
+from widthwise.optim.device_tables import Key, keep, on_device, refuse_capture
 from widthwise.optim.direction import Angle, Direction, Ratio
-from widthwise.optim.launch import Launch, Tables, on_device, run_prepare, run_update
+from widthwise.optim.launch import Launch, Tables, run_prepare, run_update
 from widthwise.optim.moment_step import MomentConstants
 from widthwise.optim.rounding import Rounding, StochasticRounding
 from widthwise.optim.second_moment import ROOT
 from widthwise.optim.weight_decay import WeightDecay
-
-KEPT_PLANS = 8
-
-Key = tuple[object, ...]
-Kept = TypeVar("Kept")
 
 
 def rule_of(direction: Direction) -> tuple[str, float]:
@@ -85,27 +81,6 @@ class DeviceNumbers:
             self._seed.fill_(seed)
             self._written = wanted
         return self._constants, self._seed
-
-
-def capturing(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-
-
-def sets_aside(device: torch.device) -> bool:
-    """Whether tables are set aside for a capture that may come."""
-    return device.type == "cuda"
-
-
-def refuse_capture(device: torch.device, fact: str, *, remedy: str = "run one step before capturing") -> None:
-    if capturing(device):
-        raise ValueError(f"{fact} inside a CUDA graph capture: {remedy}")
-
-
-def keep(cache: dict[Key, Kept], key: Key, value: Kept) -> None:
-    """Add to a cache and drop what has been there longest; sets of parameters with gradients may change every step."""
-    cache.setdefault(key, value)
-    while len(cache) > KEPT_PLANS:
-        cache.pop(next(iter(cache)))
 
 
 def constant_values(constants: MomentConstants, decay: WeightDecay) -> list[float]:
@@ -173,7 +148,7 @@ class FusedGroup:
     def plan(self, columns: Columns) -> Plan:
         """How to step these tensors of one device: tables made, or found again."""
         key = key_of(columns.parameters, columns.gradients, zip(*columns[2:6], strict=True))
-        captured = capturing(columns.parameters[0].device)
+        captured = device_tables.capturing(columns.parameters[0].device)
         plan = None if self._short and not captured else self._plans.get(key)
         if plan is None:
             alike: dict[tuple[torch.device, torch.dtype, torch.dtype], list[int]] = defaultdict(list)
@@ -193,7 +168,7 @@ class FusedGroup:
         numels = tuple(map(Tensor.numel, columns.parameters))
         rows = torch.tensor(address_table(columns), dtype=torch.int64)
         kind = (device, p, g, numels, tuple(columns.indices))
-        if capturing(device):
+        if device_tables.capturing(device):
             if kind not in self._spares:
                 refuse_capture(device, "a table of addresses is needed for the first time")
             host, launch = self._spares.pop(kind)
@@ -205,7 +180,7 @@ class FusedGroup:
         if kind not in self._blocks:
             keep(self._blocks, kind, Tables.of(numels, columns.indices, device))
         launch = self._blocks[kind].launch(rows, parameter_dtype=p, gradient_dtype=g)
-        if sets_aside(device) and kind not in self._spares:
+        if device_tables.sets_aside(device) and kind not in self._spares:
             spare = self._blocks[kind].launch(rows, parameter_dtype=p, gradient_dtype=g)
             keep(self._spares, kind, (rows.pin_memory() if device.type == "cuda" else rows, spare))
         return launch

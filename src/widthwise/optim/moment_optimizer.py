@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
+from widthwise.optim import device_tables
 from widthwise.optim.adam_state import StateDict, initial_state, plain_group, read_state_dict, to_adamw
 from widthwise.optim.address_table import Columns
 from widthwise.optim.direction import Direction, Number
@@ -24,7 +25,7 @@ from widthwise.optim.implementation import Implementation, implementation
 from widthwise.optim.known_states import KnownGroup, KnownStates
 from widthwise.optim.local import local_columns
 from widthwise.optim.moment_foreach import update_foreach
-from widthwise.optim.moment_fused import FusedGroup, Plan, capturing
+from widthwise.optim.moment_fused import FusedGroup, Plan
 from widthwise.optim.moment_step import MomentConstants, update_single
 from widthwise.optim.non_finite import NonFinite, read_flags
 from widthwise.optim.parameter_scaling import read_parameter_scaling
@@ -108,7 +109,7 @@ class MomentOptimizer(Optimizer):
         if known is None or not known.is_of(group["params"]) or group["second_moment"].key != known.key:
             return False
         device = known.parameters[0].device
-        if implementation(group, device) is not Implementation.FUSED or capturing(device):
+        if implementation(group, device) is not Implementation.FUSED or device_tables.capturing(device):
             return False
         plan = self._fused[number].known(known.tables())
         if plan is not None:

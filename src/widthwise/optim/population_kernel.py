@@ -13,7 +13,8 @@ from torch import Tensor
 
 from widthwise.optim.address_table import DTYPES, Columns, address_table
 from widthwise.optim.bias_correction import log_beta
-from widthwise.optim.launch import Launch, Tables, on_device, run_scales, run_update
+from widthwise.optim.device_tables import capturing, on_device
+from widthwise.optim.launch import Launch, Tables, run_scales, run_update
 from widthwise.optim.member_update import AdamAtan2Update, AdamUpdate, MemberUpdate, SgdUpdate, State
 from widthwise.optim.parameter_scaling import ParameterScaling
 
@@ -127,8 +128,8 @@ class PopulationKernel:
 
     def _launch_on(self, gradients: list[Tensor]) -> Launch:
         addresses = tuple(g.data_ptr() for g in gradients)
-        capturing = self._device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-        if self._launch is not None and addresses == self._addresses and not capturing:
+        captured = capturing(self._device)
+        if self._launch is not None and addresses == self._addresses and not captured:
             return self._launch
         assert all(g.dtype == gradients[0].dtype and g.dtype in DTYPES for g in gradients)
         firsts = [state[self._rule.first] for state in self._states]
@@ -139,7 +140,7 @@ class PopulationKernel:
         )
         table = address_table(columns, members=self._members, copies=self._copies)
         rows = torch.tensor(table, dtype=torch.int64)
-        if capturing:
+        if captured:
             if self._spare is None:
                 raise ValueError("a capture needs a step before it, on gradients of the same dtype")
             launch, self._spare = self._spare, None
