@@ -29,7 +29,7 @@ LIMIT = 2**16
 
 CHUNK, CUDA_CHUNK = 2**21, 2**24
 """How many coordinates are worked on at a time, on a CPU and on a GPU, where every piece costs some forty launches: 50
-and 400 MB of temporary memory."""
+and 260 MB of temporary memory."""
 
 SKETCH = 2**10
 """How many of the sorted sample are kept to pool tensors, evenly spaced: a rank is right to 1 / (2 SKETCH)."""
