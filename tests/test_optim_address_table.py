@@ -127,6 +127,31 @@ def test_tables_are_written_when_an_address_changes_and_only_then(monkeypatch: p
 
 
 @pytest.mark.usefixtures("interpreted")
+def test_states_that_are_replaced_whole_are_seen() -> None:
+    """A state put in another's place, one that is deleted, and parameters exchanged in their group."""
+    results = []
+    for fused in (True, False):
+        leaves = [torch.nn.Parameter(draw(3, seed=i)) for i in range(2)]
+        optimizer = AdamAtan2(leaves, lr=0.1, fused=fused)
+        kept: list[object] = []  # nothing is freed, so that no address comes back
+        for t in range(1, 7):
+            for i, leaf in enumerate(leaves):
+                leaf.grad = draw(3, seed=10 * t + i)
+                kept.append(leaf.grad)
+            if t == 3:
+                kept.append(optimizer.state[leaves[0]])
+                optimizer.state[leaves[0]] = {k: v.clone() for k, v in optimizer.state[leaves[0]].items()}
+            if t == 4:
+                kept.append(optimizer.state.pop(leaves[1]))
+            if t == 5:
+                optimizer.param_groups[0]["params"].reverse()
+            optimizer.step()
+        assert [optimizer.state[leaf]["step"].item() for leaf in leaves] == [6, 3]
+        results.append(torch.stack([leaf.detach() for leaf in leaves]))
+    torch.testing.assert_close(*results, rtol=0, atol=6 * 2**-22)
+
+
+@pytest.mark.usefixtures("interpreted")
 def test_parameters_come_and_go() -> None:
     """A tensor without a gradient keeps its count; groups have tables of their own."""
     results = []

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch._dynamo.testing import CompileCounter
 
 from optim_cases import IMPLEMENTATIONS, draw, trained
-from widthwise.optim import ROOT, SQUARED, AdamAtan2, WeightDecay
+from widthwise.optim import ROOT, SQUARED, AdamAtan2, AdamW, ParameterScaling, WeightDecay
 
 SHAPES = [(4, 8), (8,)]
 
@@ -47,6 +47,44 @@ def test_changing_the_rate_compiles_nothing_again(form: Any) -> None:
     for found, expected in zip(*sides, strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=10 * 2**-22)
         assert (found - draw(*found.shape, seed=SHAPES.index(tuple(found.shape)))).abs().max() > 0.05
+
+
+def compiled_against_eager(device: str, *, steps: int) -> None:
+    """Inductor's program of a whole step, with a rate that changes, and as it is run without compiling."""
+    for make in (
+        lambda leaves, rate: AdamAtan2(leaves, lr=rate, weight_decay=0.1),
+        lambda leaves, rate: AdamW(leaves, lr=rate, parameter_scaling=ParameterScaling()),
+    ):
+        torch._dynamo.reset()
+        ends = []
+        for compiled in (True, False):
+            leaves = [torch.nn.Parameter(draw(*shape, seed=i).to(device)) for i, shape in enumerate(SHAPES)]
+            rate = torch.tensor(0.0, device=device)
+            optimizer = make(leaves, rate)
+            for leaf in leaves:
+                leaf.grad = torch.zeros_like(leaf)
+            step = torch.compile(optimizer.step) if compiled else optimizer.step
+            for t in range(1, steps + 1):
+                rate.fill_(0.01 * t)
+                for i, leaf in enumerate(leaves):
+                    leaf.grad.copy_(draw(*leaf.shape, seed=100 * t + i))  # pyright: ignore[reportOptionalMemberAccess]
+                step()
+            ends.append([leaf.detach() for leaf in leaves])
+        for found, expected in zip(*ends, strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=steps * 2**-20)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_inductor_compiles_the_step() -> None:
+    """On a CPU; needs a C++ compiler, as Inductor does."""
+    compiled_against_eager("cpu", steps=3)
+
+
+@pytest.mark.cuda
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_inductor_compiles_the_step_on_the_device() -> None:
+    compiled_against_eager("cuda", steps=5)
 
 
 @pytest.fixture
