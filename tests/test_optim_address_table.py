@@ -11,6 +11,7 @@ from torch import Tensor
 from optim_cases import draw, interpreted_kernels, trained
 from widthwise.optim import AdamAtan2, device_tables, implementation
 from widthwise.optim.address_table import Columns, address_table, block_table, is_dense, is_fusible, key_of
+from widthwise.optim.known_states import KnownGroup, KnownStates
 from widthwise.optim.launch import Tables
 from widthwise.optim.moment_fused import FusedGroup
 
@@ -134,10 +135,11 @@ def test_states_that_are_replaced_whole_are_seen() -> None:
         leaves = [torch.nn.Parameter(draw(3, seed=i)) for i in range(2)]
         optimizer = AdamAtan2(leaves, lr=0.1, fused=fused)
         kept: list[object] = []  # nothing is freed, so that no address comes back
+        for leaf in leaves:
+            leaf.grad = torch.empty(3)
         for t in range(1, 7):
             for i, leaf in enumerate(leaves):
-                leaf.grad = draw(3, seed=10 * t + i)
-                kept.append(leaf.grad)
+                leaf.grad.copy_(draw(3, seed=10 * t + i))  # pyright: ignore[reportOptionalMemberAccess]
             if t == 3:
                 kept.append(optimizer.state[leaves[0]])
                 optimizer.state[leaves[0]] = {k: v.clone() for k, v in optimizer.state[leaves[0]].items()}
@@ -149,6 +151,24 @@ def test_states_that_are_replaced_whole_are_seen() -> None:
         assert [optimizer.state[leaf]["step"].item() for leaf in leaves] == [6, 3]
         results.append(torch.stack([leaf.detach() for leaf in leaves]))
     torch.testing.assert_close(*results, rtol=0, atol=6 * 2**-22)
+
+
+def test_what_is_known_is_known_by_identity() -> None:
+    """Equal values in other objects, another key, another order: none of them is what was there."""
+    first, second = torch.zeros(2), torch.zeros(2)
+    states = {first: {"step": torch.zeros(())}, second: {"step": torch.zeros(())}}
+    known = KnownStates()
+    assert not known.holds(states)
+    known.note(states)
+    assert known.holds(dict(states))
+    assert not known.holds({first: states[first]})
+    assert not known.holds({first: states[first], torch.zeros(2): states[second]})
+    assert not known.holds({first: states[first], second: dict(states[second])})
+    group = KnownGroup([first, second], list(states.values()), "exp_avg_rms")
+    assert group.is_of([first, second])
+    assert not group.is_of([second, first])
+    assert not group.is_of([first])
+    assert group.tables() is None  # neither has a gradient, or moments
 
 
 @pytest.mark.usefixtures("interpreted")
