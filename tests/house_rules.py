@@ -37,9 +37,12 @@ ROOMS = {
     "scaling": room(rooms="theory", lazy_packages="torch"),
     "optim": room(packages="torch", lazy_packages="triton"),
     "models": room(packages="torch"),
+    "kernels": room(rooms="models", packages="torch triton"),
     "measure": room(rooms="theory scaling optim", packages="torch"),
     "records": room(),
-    "train": room(rooms="optim models measure scaling theory records", packages="torch numpy"),
+    "train": room(
+        rooms="optim models measure scaling theory records", packages="torch numpy", lazy_rooms="kernels"
+    ),
     "study": room(
         rooms="theory scaling records",
         packages="pydantic yaml",

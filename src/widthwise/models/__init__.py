@@ -4,11 +4,20 @@ A model is a frozen value that names its tensors (`tensors`) and computes logits
 parameters. Roles and scales are not its business: they come from a scaling plan, keyed by the same names.
 """
 
-from widthwise.models.layers import Weights, member_cross_entropy
+from widthwise.models.layers import PLAIN, LayerFunctions, Weights, member_cross_entropy
 from widthwise.models.mlp import MLP
 from widthwise.models.tensor import ModelTensor
 from widthwise.models.transformer import Transformer
 
 ReferenceModel = Transformer | MLP
 
-__all__ = ["MLP", "ModelTensor", "ReferenceModel", "Transformer", "Weights", "member_cross_entropy"]
+__all__ = [
+    "MLP",
+    "PLAIN",
+    "LayerFunctions",
+    "ModelTensor",
+    "ReferenceModel",
+    "Transformer",
+    "Weights",
+    "member_cross_entropy",
+]

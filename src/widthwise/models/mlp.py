@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from widthwise.models.layers import Weights
+from widthwise.models.layers import PLAIN, Weights
 from widthwise.models.tensor import ModelTensor, count_parameters, require_positive
 
 
@@ -69,14 +69,23 @@ class MLP:
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
         """Next-token logits of every member: tokens [P, B, T] give [P, B * T, V]. Arguments as the Transformer's."""
+        w = Weights(parameters, multipliers, dtype, PLAIN)
+        return w.linear(self._features(w, tokens_PxBxT), "readout")
+
+    def losses(self, w: Weights, tokens_PxBxT1: Tensor) -> Tensor:
+        """The mean next-token cross-entropy of each member, [P], float32 nats, of tokens [P, B, T + 1]."""
+        z_PxNxD = self._features(w, tokens_PxBxT1[..., :-1])
+        return w.readout_loss(z_PxNxD, "readout", tokens_PxBxT1[..., 1:].flatten(1))
+
+    def _features(self, w: Weights, tokens_PxBxT: Tensor) -> Tensor:
+        """What the readout reads, [P, N, D]."""
         P, B, T = tokens_PxBxT.shape
-        w = Weights(parameters, multipliers, dtype)
-        x_PxBxTxD = torch.zeros((P, B, T, self.width), dtype=dtype, device=tokens_PxBxT.device)
+        x_PxBxTxD = torch.zeros((P, B, T, self.width), dtype=w.dtype, device=tokens_PxBxT.device)
         for lag in range(min(self.window, T)):
             rows_PxN = tokens_PxBxT[:, :, : T - lag].reshape(P, -1) + lag * self.vocabulary
-            seen = w.embed(rows_PxN, "first_layer").view(P, B, T - lag, self.width)
+            seen = w.look_up(rows_PxN, "first_layer").view(P, B, T - lag, self.width)
             x_PxBxTxD = x_PxBxTxD + F.pad(seen, (0, 0, lag, 0))
         z_PxNxD = F.relu(x_PxBxTxD.view(P, B * T, self.width))
         for layer in range(self.depth):
             z_PxNxD = F.relu(w.linear(z_PxNxD, f"hidden.{layer}"))
-        return w.linear(z_PxNxD, "readout")
+        return z_PxNxD

@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from widthwise.models.layers import Weights
+from widthwise.models.layers import PLAIN, Weights
 from widthwise.models.tensor import ModelTensor, count_parameters, require_positive
 
 
@@ -87,29 +86,32 @@ class Transformer:
             multipliers: name -> [P] forward multipliers; None when folded into the weights.
             dtype: the compute precision.
         """
-        P, B, T = tokens_PxBxT.shape
-        D = self.width
-        w = Weights(parameters, multipliers, dtype)
-        x_PxNxD = w.embed(tokens_PxBxT.reshape(P, B * T), "token_embedding")
-        positions_PxTxD = w.table("position_embedding")[:, :T]
-        x_PxNxD = (x_PxNxD.view(P, B, T, D) + positions_PxTxD[:, None]).view(P, B * T, D)
-        for block in range(self.depth):
-            name = f"blocks.{block}"
-            h_PxNxD = w.norm(x_PxNxD, f"{name}.attention.norm")
-            a_PxNxD = self._attention(w.linear(h_PxNxD, f"{name}.attention.qkv"), (P, B, T))
-            x_PxNxD = x_PxNxD + w.linear(a_PxNxD, f"{name}.attention.output")
-            h_PxNxD = w.norm(x_PxNxD, f"{name}.mlp.norm")
-            h_PxNx4D = F.gelu(w.linear(h_PxNxD, f"{name}.mlp.up"))
-            x_PxNxD = x_PxNxD + w.linear(h_PxNx4D, f"{name}.mlp.down")
-        return w.linear(w.norm(x_PxNxD, "final_norm"), "readout")
+        w = Weights(parameters, multipliers, dtype, PLAIN)
+        return w.linear(self._normalized(w, tokens_PxBxT), "readout")
 
-    def _attention(self, qkv_PxNx3D: Tensor, sizes: tuple[int, int, int]) -> Tensor:
-        """Causal attention with the members folded into the batch."""
-        P, B, T = sizes
-        H, K = self.width // self.head_dim, self.head_dim
-        q, k, v = qkv_PxNx3D.view(P * B, T, 3, H, K).permute(2, 0, 3, 1, 4)
-        a_PBxHxTxK = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return a_PBxHxTxK.transpose(1, 2).reshape(P, B * T, self.width)
+    def losses(self, w: Weights, tokens_PxBxT1: Tensor) -> Tensor:
+        """The mean next-token cross-entropy of each member, [P], float32 nats, of tokens [P, B, T + 1]."""
+        h_PxNxD = self._normalized(w, tokens_PxBxT1[..., :-1])
+        return w.readout_loss(h_PxNxD, "readout", tokens_PxBxT1[..., 1:].flatten(1))
+
+    def _normalized(self, w: Weights, tokens_PxBxT: Tensor) -> Tensor:
+        """What the readout reads, [P, N, D]."""
+        x_PxNxD = w.embed(tokens_PxBxT, "token_embedding", "position_embedding")
+        y_PxNxD = None
+        for block in range(self.depth):
+            x_PxNxD, y_PxNxD = self._block(w, f"blocks.{block}", x_PxNxD, y_PxNxD, tokens_PxBxT.shape[1])
+        return w.add_norm(x_PxNxD, y_PxNxD, "final_norm")[1]
+
+    def _block(
+        self, w: Weights, name: str, x_PxNxD: Tensor, y_PxNxD: Tensor | None, sequences: int
+    ) -> tuple[Tensor, Tensor]:
+        """Attention and MLP. The residual stream is x + y: what a layer adds is added where it is next read."""
+        x_PxNxD, h_PxNxD = w.add_norm(x_PxNxD, y_PxNxD, f"{name}.attention.norm")
+        qkv_PxNx3D = w.linear(h_PxNxD, f"{name}.attention.qkv")
+        a_PxNxD = w.attention(qkv_PxNx3D, sequences=sequences, heads=self.width // self.head_dim)
+        y_PxNxD = w.linear(a_PxNxD, f"{name}.attention.output")
+        x_PxNxD, h_PxNxD = w.add_norm(x_PxNxD, y_PxNxD, f"{name}.mlp.norm")
+        return x_PxNxD, w.mlp(h_PxNxD, f"{name}.mlp.up", f"{name}.mlp.down")
 
 
 def _neighbours(width: int, divisor: int) -> str:

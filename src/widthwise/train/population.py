@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from widthwise.models import member_cross_entropy
-from widthwise.optim import PopulationStep
+from widthwise.models import PLAIN, LayerFunctions, Weights
+from widthwise.optim import PopulationStep, has_triton
 from widthwise.train.member import Member, Precision, Recipe
 
 _DTYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16}
@@ -51,15 +51,37 @@ def _per_member(members: Sequence[Member], name: str, field: str, device: torch.
     )
 
 
+def layer_functions(recipe: Recipe, device: torch.device) -> LayerFunctions:
+    """The fastest layers for a recipe on a device: the kernels for bfloat16 on GPUs that move tiles by descriptors."""
+    if device.type != "cuda" or recipe.precision is not Precision.BFLOAT16 or recipe.model.width % 8:
+        return PLAIN
+    if torch.cuda.get_device_capability(device) < (9, 0) or not has_triton():
+        return PLAIN
+    from widthwise.kernels import FUSED
+
+    return FUSED
+
+
 class Population:
     """The state of P members between steps: parameters, optimizer state, and their [P] hyperparameters.
 
     Where matrix products are of low precision and the optimizer's kernels run, the kernels keep the matrices in that
     precision too, beside the float32 ones, so that no step has to convert them.
+
+    Args:
+        functions: the implementation of the layers; by default the fastest that the device has.
     """
 
-    def __init__(self, recipe: Recipe, members: Sequence[Member], device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        members: Sequence[Member],
+        device: torch.device,
+        *,
+        functions: LayerFunctions | None = None,
+    ) -> None:
         self.recipe = recipe
+        self.functions = layer_functions(recipe, device) if functions is None else functions
         tensors = recipe.model.tensors()
         start = initial_parameters(recipe, members, device)
         dtype = _DTYPES[recipe.precision]
@@ -95,13 +117,13 @@ class Population:
 
     def losses(self, parameters: Mapping[str, Tensor], tokens_PxBxT1: Tensor) -> Tensor:
         """The mean next-token cross-entropy of each member, [P]."""
-        logits_PxNxV = self.recipe.model.logits(
+        weights = Weights(
             parameters,
-            tokens_PxBxT1[..., :-1],
-            multipliers=None if self._folded else self._multipliers,
-            dtype=_DTYPES[self.recipe.precision],
+            None if self._folded else self._multipliers,
+            _DTYPES[self.recipe.precision],
+            self.functions,
         )
-        return member_cross_entropy(logits_PxNxV, tokens_PxBxT1[..., 1:].flatten(1))
+        return self.recipe.model.losses(weights, tokens_PxBxT1)
 
     @torch.no_grad()
     def validation_losses(self, windows_NxT1: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from widthwise.models import PLAIN
 from widthwise.train.member import Recipe
 from widthwise.train.population import Population
 from widthwise.train.step import Losses, TrainingStep
@@ -37,7 +38,7 @@ class Engine:
 
     Args:
         captured: replay one CUDA graph of the whole step; needs a CUDA device and the optimizer's kernels.
-        compiled: compile the forward and backward pass.
+        compiled: compile the forward and backward pass, where they are made of PyTorch's own operations.
     """
 
     captured: bool = False
@@ -45,7 +46,7 @@ class Engine:
 
     def losses(self, population: Population) -> Losses:
         """The population's losses, compiled if that is chosen."""
-        if not self.compiled:
+        if not self.compiled or population.functions is not PLAIN:
             return population.losses
         return torch.compile(population.losses, fullgraph=True, dynamic=False)
 
