@@ -1,8 +1,8 @@
 """A thousand models through `run_study` into a store: how long, and how they ended.
 
 Every model has width 128, 8 blocks, and 400 steps of 16 x 256 bytes: 1.6 M tokens. The anchor is absolute, so that the
-four parameterizations are four starting points also at the base width; where two of them come to the same numbers all
-the same (standard and NTK, muP and mean-field, under an optimizer that does not tell them apart), they train once.
+four parameterizations are four starting points also at the base width. Under Adafactor, whose steps are relative to the
+weights, standard and NTK come to the same numbers there, and so do muP and mean-field: such pairs train once.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ NEEDED = ("pydantic", "yaml")
 SECONDS = 600
 MODELS = 1000
 POPULATION = 130
-"""Members side by side, two populations an optimizer."""
+"""Members side by side: two populations an optimizer, one of Adafactor."""
 
 LOWEST = {"sgd": -10, "adam": -14, "adam-ps": -12, "adafactor": -12, "adam-atan2": -14}
 """The smallest base rate of each optimizer, as a power of 2."""

@@ -139,9 +139,8 @@ def test_a_thousand_different_models_in_even_populations() -> None:
     spec = parse_spec(specification("python-stdlib", smoke=False)).spec
     plan = expand(spec, corpus="0" * 64, population_size=POPULATION)
     assert len(plan.cells) == 4 * 13 * 5 * 5
-    assert len(plan.trials) == 1170 >= MODELS  # two pairs of parameterizations come to the same numbers
-    assert len(plan.populations) == 10
-    assert max(len(population) for population in plan.populations) == POPULATION
+    assert len(plan.trials) == 1170 >= MODELS  # Adafactor's two pairs of equal numbers train once
+    assert [len(population) for population in plan.populations] == [POPULATION] * 9
     training = spec.training
     assert training.steps * training.batch * spec.model.context == 1_638_400
 
