@@ -69,12 +69,13 @@ def fp32_rows(
     label: str, model: Transformer, batch: int, corpus: Corpus, scale: Scale, best: float
 ) -> Iterator[Row]:
     """Members against themselves alone over 20 steps, at up to twice the best rate."""
-    recipe = recipe_for(model, batch, 20, Precision.FLOAT32)
-    crowd = crowd_of(model, 8, highest=2 * best)
+    steps = 20 if scale.cuda else 4
+    recipe = recipe_for(model, batch, steps, Precision.FLOAT32)
+    crowd = crowd_of(model, 8 if scale.cuda else 3, highest=2 * best)
     together = curves(recipe, crowd, corpus, scale.device, Engine())
     alone = np.concatenate([curves(recipe, [m], corpus, scale.device, Engine()) for m in crowd])
     yield row(
-        f"{label}: member, fp32, 20 steps",
+        f"{label}: member, fp32, {steps} steps",
         largest(together, alone),
         "relative",
         "the same alone",
@@ -86,7 +87,7 @@ def isolation_rows(
     label: str, model: Transformer, batch: int, corpus: Corpus, scale: Scale, best: float
 ) -> Iterator[Row]:
     """In deterministic mode: neighbours of an infinite member keep their bits; a recorded step is the step."""
-    recipe = recipe_for(model, batch, 24, Precision.BFLOAT16 if scale.cuda else Precision.FLOAT32)
+    recipe = recipe_for(model, batch, *((24, Precision.BFLOAT16) if scale.cuda else (4, Precision.FLOAT32)))
     crowd = crowd_of(model, 4, highest=best)
     kept = [0, 1, 3]
     try:
@@ -126,7 +127,7 @@ def bf16_rows(
     over a run. The last tenth of the losses is averaged, per member; the largest of the members counts.
     """
     recipe = recipe_for(model, batch, steps)
-    crowd = crowd_of(model, 4, highest=best)
+    crowd = crowd_of(model, 4 if scale.cuda else 2, highest=best)
 
     def ends(members: Sequence[Member], *, alone: bool) -> NDArray[np.float64]:
         groups = [[m] for m in members] if alone else [members]

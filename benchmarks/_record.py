@@ -11,8 +11,10 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 Row = dict[str, Any]
@@ -73,6 +75,21 @@ def printed(found: Iterable[Row]) -> list[Row]:
     return rows
 
 
+def attempted(name: str, found: Callable[[], Iterable[Row]]) -> Iterator[Row]:
+    """The rows of one part, each printed as it comes; a failure is the last of them, and does not stop the others."""
+    started = perf_counter()
+    try:
+        for item in found():
+            print_row(item)
+            yield item
+    except Exception as error:
+        traceback.print_exc()
+        item = failed(name, error)
+        print_row(item)
+        yield item
+    print(f"  ({name}: {perf_counter() - started:.0f} s)", flush=True)
+
+
 def commit() -> str:
     """The commit that is checked out, marked if the tree differs from it; "unknown" outside a checkout."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
@@ -122,7 +139,8 @@ def write_json(path: Path, record: Mapping[str, Any], *, indent: int | None = 1)
     separators = (",", ":") if indent is None else None
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        beside.write_text(json.dumps(record, indent=indent, separators=separators) + "\n", encoding="utf-8")
+        text = json.dumps(record, indent=indent, separators=separators, allow_nan=False)
+        beside.write_text(text + "\n", encoding="utf-8")
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -26,9 +26,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from time import perf_counter
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts; for deterministic mode
 
@@ -51,11 +50,11 @@ from _population_study import missing, study_rows
 from _record import (
     Record,
     Row,
+    attempted,
     failed,
     machine,
     make_record,
     merge_rows,
-    print_row,
     require_same,
     row,
     versions,
@@ -165,24 +164,14 @@ def measure(run: Run, parts: list[str], path: Path | None, old: Record | None) -
     """The rows of the parts, printed as they come and kept after every one."""
     rows: list[Row] = []
     done: set[str] = set()
-
-    def add(item: Row) -> None:
-        nonlocal rows
-        print_row(item)
-        rows = merge_rows(rows, [item], dropped=lambda _: False)
-        if path is not None:
-            keep(path, old, record_of(run, rows), done=done, again=parts)
-
     for part in parts:
-        started = perf_counter()
-        try:
-            for item in PARTS[part](run):
-                add(item)
-            done |= set() if run.only else {part}
-        except Exception as error:
-            traceback.print_exc()
-            add(failed(part, error))
-        print(f"  ({part}: {perf_counter() - started:.0f} s)", flush=True)
+        whole = not run.only
+        for item in attempted(part, partial(PARTS[part], run)):
+            whole = whole and "error" not in item
+            rows = merge_rows(rows, [item], dropped=lambda _: False)
+            if path is not None:
+                keep(path, old, record_of(run, rows), done=done, again=parts)
+        done |= {part} if whole else set()
         forget(run.scale.device)
     if path is not None:
         keep(path, old, record_of(run, rows), done=done, again=parts)
