@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -165,10 +165,20 @@ class Prepared:
     Args:
         run: the next step, or the first few of a recorded one.
         seconds: until its first steps were done: draws, compilation, proof and recording.
+        population: what it trains; None for the plain loop.
     """
 
     run: Step
     seconds: float
+    population: Population | None = None
+
+    @property
+    def dead(self) -> int:
+        """Members with a weight that is not finite: NaN is multiplied at another speed than numbers."""
+        if self.population is None:
+            return 0
+        tensors = [t.flatten(1).isfinite().all(1) for t in self.population.parameters.values()]
+        return int((~torch.stack(tensors).all(0)).sum())
 
 
 def prepared(make: Callable[[], Step], scale: Scale) -> Prepared:
@@ -202,7 +212,14 @@ def population_step(case: Case, members: int, scale: Scale, engine: Engine) -> t
 
 def engine_contestant(case: Case, members: int, scale: Scale) -> Prepared:
     """The engine as training uses it, with some number of members."""
-    return prepared(lambda: population_step(case, members, scale, scale.fast)[1], scale)
+    built: list[Population] = []
+
+    def make() -> Step:
+        step, run = population_step(case, members, scale, scale.fast)
+        built.append(step.population)
+        return run
+
+    return replace(prepared(make, scale), population=built[0])
 
 
 def plain_contestant(case: Case, scale: Scale) -> Prepared:

@@ -66,6 +66,7 @@ def population_rows(part: str, case: Case, scale: Scale, ceilings: Ceilings, ran
     label = f"{part}: {case.label}"
     crowd = f"{label}: P={case.members}"
     ran[crowd] = backends(together.run, scale.device)
+    dead = together.dead
     del together, alone, plain  # the graphs' memory goes with them
     prepared = {name: each.seconds for name, each in contestants.items()}
     contestants.clear()
@@ -86,6 +87,7 @@ def population_rows(part: str, case: Case, scale: Scale, ceilings: Ceilings, ran
         target = None if name == "plain" else f"<= {SECONDS_TO_PREPARE}"
         yield row(f"{label}: {words}: compile, prove and record", prepared[name], "s", target=target)
     yield row(f"{crowd}: peak memory", memory, "GiB")
+    yield row(f"{crowd}: members that are not finite at the end", dead, "members", target="0")
     forget(scale.device)
 
 

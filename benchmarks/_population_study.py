@@ -67,7 +67,15 @@ def study_rows(part: str, corpus: str, store: Path | None, *, smoke: bool) -> It
     Raises:
         ValueError: a store that exists: what is left of it would be timed.
     """
-    from widthwise.study import parse_spec, run_study
+    from widthwise.study import RunState, parse_spec, run_study
+
+    shown = 0
+
+    def tell(state: RunState) -> None:
+        nonlocal shown
+        if state.population > shown:
+            shown = state.population
+            print(f"population {shown} of {state.populations} begins, {state.seconds:.0f} s", flush=True)
 
     if store is not None and store.exists():
         raise ValueError(f"store {str(store)!r} exists, and only what it lacks would be timed; give another")
@@ -76,7 +84,11 @@ def study_rows(part: str, corpus: str, store: Path | None, *, smoke: bool) -> It
         path = Path(folder) / "thousand.sqlite" if store is None else store
         started = perf_counter()
         found = run_study(
-            source, path, device="cpu" if smoke else "cuda", population_size=4 if smoke else POPULATION
+            source,
+            path,
+            device="cpu" if smoke else "cuda",
+            population_size=4 if smoke else POPULATION,
+            listener=tell,
         )
         seconds = perf_counter() - started
     count = len(found.trials)

@@ -49,6 +49,7 @@ class Ceilings:
         for kernel in kernels:
             if kernel.product is not None and kernel.product not in self._products:
                 self._products[kernel.product] = product_rate(kernel.product, self.device)
+                forget(self.device)
         return Rates(self.copy, self.matmul, self._products)
 
 
