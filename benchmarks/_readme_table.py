@@ -3,7 +3,7 @@
     PYTHONPATH=src python benchmarks/_readme_table.py            prints them
     PYTHONPATH=src python benchmarks/_readme_table.py --write    puts them into README.md, between the two marks
 
-A test holds the README against the records. Records that are not there leave their rows out.
+Figures in brackets are what was asked for. A test holds the README against the records. Records that are not there leave their rows out.
 """
 
 import json
@@ -20,15 +20,15 @@ BEGIN, END = "<!-- population: made by benchmarks/_readme_table.py -->", "<!-- /
 PLAIN = "plain compiled loop"
 CROWD = re.compile(r"(?:small|large): .+: P=\d+: member-tokens")
 ALONE = re.compile(r"single: .+: P=1: model arithmetic")
-CPU = re.compile(r"cpu: .+: training time a model")
-SHOWN = ("processes: ", "thousand: ", "fidelity: ")
+SHOWN = ("processes: ", "thousand: ", "fidelity: ", "cpu: ")
+LEFT_OUT = ": slowest round of P=1 over fastest"
 HEADS: dict[str, tuple[str, ...]] = {
     "crowd": (
         "population", "million member-tokens a second", "times a plain compiled loop, one model at a time",
         "times this engine with one model", "of its roofline, unfused",
     ),
     "alone": ("one model", "TFLOP/s", "of a large product's rate", "plain compiled loop"),
-    "other": ("what", "figure", "against", "ratio"),
+    "other": ("what", "figure", "against", "ratio", "asked for"),
 }  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """
     if value is None:
         return "-"
-    if value >= 10**digits:
+    if round(value) >= 10**digits:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
 
@@ -54,7 +54,8 @@ def tables(records: Sequence[Mapping[str, Any]]) -> str:
 def _record_tables(record: Mapping[str, Any]) -> Iterator[str]:
     rows: list[Row] = [row for row in record["rows"] if "error" not in row]
     found = {(row["name"], row["baseline"]): row for row in rows}
-    yield f"{record['machine']}, torch {record['versions']['torch']}, commit `{record['commit']}`:\n"
+    threads = f"{record['threads']} thread{'s' * (record['threads'] > 1)}"
+    yield f"{record['machine']}, {threads}, torch {record['versions']['torch']}, commit `{record['commit']}`:\n"
     lines: dict[str, list[tuple[str, ...]]] = {kind: [] for kind in HEADS}
     for row in rows:
         name = str(row["name"])
@@ -62,27 +63,34 @@ def _record_tables(record: Mapping[str, Any]) -> Iterator[str]:
             lines["crowd"].append(_crowd_line(name, row, found))
         elif ALONE.fullmatch(name):
             lines["alone"].append(_alone_line(name, row, found))
-        elif CPU.fullmatch(name) or name.startswith(SHOWN):
+        elif name.startswith(SHOWN) and not name.endswith(LEFT_OUT):
             against = "-" if row["baseline"] in ("none", None) else str(row["baseline"])
             figure = f"{number(row['value'])} {row['unit']}"
-            lines["other"].append((name, figure, against, number(row["ratio"])))
+            target = "-" if row["target"] is None else str(row["target"])
+            lines["other"].append((name, figure, against, number(row["ratio"]), target))
     for kind, cells in lines.items():
         if cells:
             yield _markdown(HEADS[kind], cells)
 
 
+def _asked(row: Row, digits: int = 3) -> str:
+    """A ratio, and what was asked for in brackets."""
+    asked = "" if row["target"] is None else f" ({row['target']})"
+    return number(row["ratio"], digits) + asked
+
+
 def _crowd_line(name: str, row: Row, found: Mapping[tuple[str, object], Row]) -> tuple[str, ...]:
     label = name.removesuffix(": member-tokens")
-    alone = found[name, "engine at P=1"]["ratio"]
-    roofline = found[f"{label}: roofline, unfused", "a step"]["ratio"]
+    alone = found[name, "engine at P=1"]
+    roofline = found[f"{label}: roofline, unfused", "a step"]
     shown = label.partition(": ")[2]
-    return (shown, number(row["value"]), number(row["ratio"]), number(alone), number(roofline, 2))
+    return (shown, number(row["value"]), _asked(row), _asked(alone), _asked(roofline, 2))
 
 
 def _alone_line(name: str, row: Row, found: Mapping[tuple[str, object], Row]) -> tuple[str, ...]:
     label = name.removesuffix(": P=1: model arithmetic")
-    plain = found[f"{label}: {PLAIN}: model arithmetic", row["baseline"]]["ratio"]
-    return (label.partition(": ")[2], number(row["value"]), number(row["ratio"], 2), number(plain, 2))
+    plain = found[f"{label}: {PLAIN}: model arithmetic", row["baseline"]]
+    return (label.partition(": ")[2], number(row["value"]), _asked(row, 2), _asked(plain, 2))
 
 
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
