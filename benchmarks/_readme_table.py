@@ -3,7 +3,8 @@
     PYTHONPATH=src python benchmarks/_readme_table.py            prints them
     PYTHONPATH=src python benchmarks/_readme_table.py --write    puts them into README.md, between the two marks
 
-Figures in brackets are what was asked for. A test holds the README against the records. Records that are not there leave their rows out.
+Figures in brackets are what was asked for. A test holds the README against the records. A record that is not there
+leaves its rows out.
 """
 
 import json
