@@ -2,22 +2,20 @@
 
 Candidate and baseline alternate, so that a busy machine slows both; the median of ten is reported.
 
-    python benchmarks/cold_start.py            prints the JSON record
-    python benchmarks/cold_start.py --write    also keeps it as benchmarks/results/cold_start.json
+    PYTHONPATH=src python benchmarks/cold_start.py            prints the JSON record
+    PYTHONPATH=src python benchmarks/cold_start.py --write    also keeps it as benchmarks/results/cold_start.json
 """
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Sequence
 from statistics import median
 from time import perf_counter
 
-ROOT = Path(__file__).resolve().parent.parent
+from _record import RESULTS, Row, machine, make_record, row, versions, write_json
+
 REPEATS = 10
 TARGET_SECONDS = 0.5
 BASELINE = [sys.executable, "-c", "pass"]
@@ -34,49 +32,32 @@ def seconds(command: list[str]) -> float:
     return perf_counter() - start
 
 
-def commit() -> str:
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return described.stdout.strip() or "unknown"
-
-
-def row(name: str, command: list[str]) -> dict[str, object]:
+def start_row(name: str, command: list[str], *, repeats: int = REPEATS) -> Row:
+    """The median start beside the interpreter's own."""
     seconds(command)  # the first start writes bytecode
-    pairs = [(seconds(command), seconds(BASELINE)) for _ in range(REPEATS)]
+    pairs = [(seconds(command), seconds(BASELINE)) for _ in range(repeats)]
     value, baseline = (median(column) for column in zip(*pairs, strict=True))
-    return {
-        "name": f"{name}: median of {REPEATS} cold starts",
-        "value": round(value, 4),
-        "unit": "s",
-        "baseline": "python -c pass",
-        "ratio": round(value / baseline, 2),
-        "target": f"< {TARGET_SECONDS} s",
-    }
+    return row(
+        f"{name}: median of {repeats} cold starts",
+        round(value, 4),
+        "s",
+        "python -c pass",
+        round(value / baseline, 2),
+        f"< {TARGET_SECONDS} s",
+    )
 
 
-def record() -> dict[str, object]:
-    """The benchmark's one JSON form."""
-    return {
-        "benchmark": "cold_start",
-        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
-        "versions": {"python": platform.python_version(), "widthwise": version("widthwise")},
-        "commit": commit(),
-        "rows": [row(name, command) for name, command in CANDIDATES.items()],
-    }
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and keep the record if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--write", action="store_true", help="keep the record under benchmarks/results")
-    write = parser.parse_args().write
-    text = json.dumps(record(), indent=2)
-    print(text)
-    if write:
-        target = ROOT / "benchmarks" / "results" / "cold_start.json"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text + "\n")
+    parser.add_argument("--smoke", action="store_true", help="one start of each")
+    given = parser.parse_args(arguments)
+    rows = [start_row(*item, repeats=1 if given.smoke else REPEATS) for item in CANDIDATES.items()]
+    record = make_record("cold_start", rows, machine=machine(), versions=versions("widthwise"))
+    print(json.dumps(record, indent=2))
+    if given.write:
+        write_json(RESULTS / "cold_start.json", record, indent=2)
 
 
 if __name__ == "__main__":

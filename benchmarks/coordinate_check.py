@@ -1,8 +1,10 @@
 """How often a coordinate check passes correct plans and finds broken ones; and one check on a GPU, 256 to 8192 wide.
 
-    python benchmarks/coordinate_check.py                                   rates of false alarms and of detection
-    python benchmarks/coordinate_check.py --device cuda --llama --out FILE  checks of a Llama, bf16, widths to 8192
-    python benchmarks/coordinate_check.py --figure FILE FOLDER              its figures and pages, drawn anywhere
+    PYTHONPATH=src python benchmarks/coordinate_check.py    rates of false alarms and of detection
+
+    with --device cuda --llama --out FILE   checks of a Llama, bf16, widths to 8192
+    with --figure FILE FOLDER               its figures and pages, drawn anywhere
+    with --smoke                            one small model, nothing written
 
 The baseline of false alarms is the same interval without a margin, which fails whatever a finite width biases. In the
 relative anchor NTK has the standard parameterization's numbers and mean-field has muP's, so equal plans run once.
@@ -10,34 +12,30 @@ relative anchor NTK has the standard parameterization's numbers and mean-field h
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from _record import RESULTS, ROOT, Record, Row, machine, make_record, print_row, versions, write_json
+from _record import row as result
 from torch import Tensor, nn
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tests"))
-sys.path.insert(0, str(HERE.parent / "src"))
+sys.path.insert(0, str(ROOT / "tests"))
 
-from check_breaks import BREAKS, Planner, changes_plan  # noqa: E402
-from check_models import Llama, Mlp, mlp_batch, mlp_loss, next_token, tokens  # noqa: E402
-from widthwise.measure import CoordinateCheck, Margins, Verdict, coordinate_check, plan_ladder  # noqa: E402
-from widthwise.measure.check_json import check_from_json, check_to_json  # noqa: E402
-from widthwise.measure.coordinate_check import judge  # noqa: E402
-from widthwise.measure.expectation import Runs  # noqa: E402
-from widthwise.measure.optimizers import optimizer_maker  # noqa: E402
-from widthwise.measure.run_once import Recipe, run_once  # noqa: E402
-from widthwise.theory import ADAM, PARAMETERIZATIONS, SGD, OptimizerRule  # noqa: E402
+from check_breaks import BREAKS, Planner, changes_plan
+from check_models import Llama, Mlp, mlp_batch, mlp_loss, next_token, tokens
+from widthwise.measure import CoordinateCheck, Margins, Verdict, coordinate_check, plan_ladder
+from widthwise.measure.check_json import check_from_json, check_to_json
+from widthwise.measure.coordinate_check import judge
+from widthwise.measure.expectation import Runs
+from widthwise.measure.optimizers import optimizer_maker
+from widthwise.measure.run_once import Recipe, run_once
+from widthwise.theory import ADAM, PARAMETERIZATIONS, SGD, OptimizerRule
 
 GROUP = 5
 JUDGED = (Verdict.PASS, Verdict.FAIL, Verdict.UNDECIDED)
@@ -68,16 +66,7 @@ MODELS = (
 )
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of the results."""
-
-    name: str
-    value: float
-    unit: str
-    baseline: float | None
-    ratio: float | None
-    target: str | None
+SMOKE = Model("MLP", Mlp, mlp_batch(), mlp_loss, (16, 32, 64), seeds=GROUP, steps=1)
 
 
 def checks(model: Model, planner: Planner, optimizer: OptimizerRule) -> list[CoordinateCheck]:
@@ -117,24 +106,11 @@ def correct_rows(label: str, found: Sequence[CoordinateCheck]) -> list[Row]:
     passed = sum(check.verdict is Verdict.PASS for check in found) / len(found)
     ratio = round(alarms / without, 4) if without else None
     what = f"{label}; rows of a correct plan"
+    baseline = round(without, 4)
     return [
-        Row(
-            f"{what} that fail, of {count}",
-            round(alarms, 5),
-            "fraction",
-            round(without, 4),
-            ratio,
-            "<= 0.001",
-        ),
-        Row(f"{what} that stay undecided", round(undecided, 5), "fraction", None, None, "<= 0.01"),
-        Row(
-            f"{label}; correct checks that pass, of {len(found)}",
-            round(passed, 3),
-            "fraction",
-            None,
-            None,
-            None,
-        ),
+        result(f"{what} that fail, of {count}", round(alarms, 5), "fraction", baseline, ratio, "<= 0.001"),
+        result(f"{what} that stay undecided", round(undecided, 5), "fraction", None, None, "<= 0.01"),
+        result(f"{label}; correct checks that pass, of {len(found)}", round(passed, 3), "fraction", None),
     ]
 
 
@@ -143,8 +119,8 @@ def broken_rows(label: str, found: Sequence[CoordinateCheck], role: str) -> list
     detected = sum(check.verdict is Verdict.FAIL for check in found) / len(found)
     named = sum(any(row.role == role for row in check.suspects) for check in found) / len(found)
     return [
-        Row(f"{label}; detected, of {len(found)}", round(detected, 3), "fraction", None, None, "1"),
-        Row(f"{label}; tensor named, of {len(found)}", round(named, 3), "fraction", None, None, "1"),
+        result(f"{label}; detected, of {len(found)}", round(detected, 3), "fraction", None, None, "1"),
+        result(f"{label}; tensor named, of {len(found)}", round(named, 3), "fraction", None, None, "1"),
     ]
 
 
@@ -153,13 +129,13 @@ def numbers(planner: Planner, width: int) -> tuple[tuple[float, ...], ...]:
     return tuple((round(row.init, 9), round(row.rate, 9)) for row in planner(width).rows.values())
 
 
-def table() -> list[Row]:
+def table(models: Sequence[Model], *, short: bool = False) -> list[Row]:
     """Every model, parameterization and optimizer: correct, and with each single rule broken."""
     rows: list[Row] = []
-    for model in MODELS:
+    for model in models:
         known: dict[object, tuple[str, list[Row]]] = {}
-        for parameterization in PARAMETERIZATIONS.values():
-            for optimizer in (SGD, ADAM):
+        for parameterization in list(PARAMETERIZATIONS.values())[: 1 if short else None]:
+            for optimizer in (SGD,) if short else (SGD, ADAM):
                 label = f"{model.name}; {parameterization.name}; {optimizer.name}"
                 planner = plan_ladder(
                     model.build,
@@ -171,10 +147,9 @@ def table() -> list[Row]:
                 if key not in known:
                     known[key] = (label, measured_rows(model, planner, optimizer, label))
                 first, found = known[key]
-                same = [replace(row, name=row.name.replace(first, label)) for row in found]
-                rows += same
-                for row in same:
-                    print(row.name, row.value, row.baseline, flush=True)
+                for item in found:
+                    rows.append({**item, "name": item["name"].replace(first, label)})
+                    print_row(rows[-1])
     return rows
 
 
@@ -202,7 +177,7 @@ def bf16_loss(model: nn.Module, batch: Tensor) -> Tensor:
         return next_token(model, batch)
 
 
-def gpu_record(device: str, widths: Sequence[int], seeds: int) -> dict[str, Any]:
+def gpu_record(device: str, widths: Sequence[int], seeds: int) -> Record:
     """Checks of a two-layer Llama with heads of 64, and the summary rows."""
     build = partial(Llama, vocabulary=512, head_dim=64)
     batch = tokens(2, 16, vocabulary=512).to(device)
@@ -222,35 +197,14 @@ def gpu_record(device: str, widths: Sequence[int], seeds: int) -> dict[str, Any]
             found[label] = check
             judged = [row for row in check.rows if row.verdict in JUDGED]
             passed = sum(row.verdict is Verdict.PASS for row in judged) / len(judged)
-            rows.append(
-                Row(
-                    f"{label}; rows that pass, of {len(judged)}",
-                    round(passed, 4),
-                    "fraction",
-                    None,
-                    None,
-                    "1",
-                )
-            )
-            rows.append(Row(f"{label}; time", round(time.perf_counter() - start, 1), "s", None, None, None))
-            print(label, check.summary(), f"{time.perf_counter() - start:.1f} s", sep="\n", flush=True)
-    record = header(f"coordinate_check_{device}", device) | {"rows": [vars(row) for row in rows]}
-    return record | {"checks": {label: check_to_json(check) for label, check in found.items()}}
-
-
-def header(benchmark: str, device: str = "cpu") -> dict[str, Any]:
-    """Where and with what a benchmark ran."""
-    described = subprocess.run(
-        ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    gpu = f", {torch.cuda.get_device_name()}" if device.startswith("cuda") else ""
-    return {
-        "benchmark": benchmark,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{gpu}",
-        "versions": {"python": platform.python_version(), "torch": version("torch")},
-        "commit": described.stdout.strip() or "unknown",
-    }
+            seconds = round(time.perf_counter() - start, 1)
+            what = f"{label}; rows that pass, of {len(judged)}"
+            rows.append(result(what, round(passed, 4), "fraction", None, None, "1"))
+            rows.append(result(f"{label}; time", seconds, "s", None))
+            print(label, check.summary(), f"{seconds} s", sep="\n", flush=True)
+    name = torch.cuda.get_device_name() if device.startswith("cuda") else None
+    head = make_record(f"coordinate_check_{device}", rows, machine=machine(name), versions=versions("torch"))
+    return {**head, "checks": {label: check_to_json(check) for label, check in found.items()}}
 
 
 def draw(source: Path, folder: Path) -> None:
@@ -266,7 +220,7 @@ def draw(source: Path, folder: Path) -> None:
             print(path)
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--llama", action="store_true", help="the wide checks instead of the table")
@@ -274,23 +228,25 @@ def main() -> None:
     parser.add_argument("--widths", default=",".join(map(str, GPU_WIDTHS)), help="of the wide checks")
     parser.add_argument("--seeds", type=int, default=GROUP, help="a width, of the wide checks")
     parser.add_argument("--out", type=Path, help="where the record goes; benchmarks/results unless said")
+    parser.add_argument("--smoke", action="store_true", help="one small model; prints, writes nothing")
     parser.add_argument("--figure", nargs=2, type=Path, metavar=("FILE", "FOLDER"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     if arguments.figure:
         draw(*arguments.figure)
         return
     if arguments.llama:
         widths = tuple(int(part) for part in arguments.widths.split(","))
         record = gpu_record(arguments.device, widths, arguments.seeds)
-        path = arguments.out or HERE / "results" / f"coordinate_check-{arguments.device}.json"
-        path.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
+        path = arguments.out or RESULTS / f"coordinate_check-{arguments.device}.json"
+        write_json(path, record, indent=None)
         return
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # as the record was made
     start = time.process_time()
-    rows = table()
-    record = header("coordinate_check") | {"rows": [vars(row) for row in rows]}
-    path = arguments.out or HERE / "results" / "coordinate_check.json"
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if arguments.smoke:
+        table([SMOKE], short=True)
+        return
+    record = make_record("coordinate_check", table(MODELS), machine=machine(), versions=versions("torch"))
+    write_json(arguments.out or RESULTS / "coordinate_check.json", record)
     print(f"{time.process_time() - start:.0f} s of processor time")
 
 

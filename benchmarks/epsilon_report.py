@@ -1,6 +1,6 @@
 """What an epsilon report costs beside training: one report over one training step, and its share at every 100 steps.
 
-    python benchmarks/epsilon_report.py [--device cuda] [--width N] [--layers N] [--write]
+    PYTHONPATH=src python benchmarks/epsilon_report.py [--device cuda] [--width N] [--layers N] [--write] [--smoke]
 
 A Transformer's tensors with AdamW, an ordinary forward and backward pass between the steps. On CUDA the report's time
 is measured with and without what the device still has to do, since it waits for it once. `--write` keeps the record as
@@ -9,26 +9,17 @@ benchmarks/results/epsilon_report-DEVICE.json. The baseline of every row is a tr
 
 import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
-from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
-from time import perf_counter
-from typing import Any
 
 import torch
+from _record import RESULTS, Row, machine, make_record, printed, row, versions, write_json
+from _timing import timed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "src"))
-
-from widthwise import ADAM, STANDARD, ScalingPlan, make_plan  # noqa: E402
-from widthwise.measure import measure_epsilon  # noqa: E402
+from widthwise import ADAM, STANDARD, ScalingPlan, make_plan
+from widthwise.measure import measure_epsilon
 
 VOCABULARY = 4096
 EVERY = 100
@@ -69,18 +60,6 @@ class Model(nn.Module):
         return self.readout(self.norm(self.blocks(self.table(tokens))))
 
 
-def median_time(action: Callable[[], object], repeats: int, wait: Callable[[], None]) -> float:
-    """Seconds, the device having nothing to do before and after."""
-    times = []
-    for _ in range(repeats):
-        wait()
-        start = perf_counter()
-        action()
-        wait()
-        times.append(perf_counter() - start)
-    return median(times)
-
-
 def peak_memory(action: Callable[[], object], device: torch.device) -> int | None:
     """Bytes that an action needs on top of what is there; None off CUDA."""
     if device.type != "cuda":
@@ -93,7 +72,7 @@ def peak_memory(action: Callable[[], object], device: torch.device) -> int | Non
     return torch.cuda.max_memory_allocated() - before
 
 
-def rows_of(options: argparse.Namespace) -> list[dict[str, Any]]:
+def rows_of(options: argparse.Namespace) -> Iterator[Row]:
     """One model: a training step, a report without and with a plan."""
     device = torch.device(options.device)
     plan: ScalingPlan = make_plan(
@@ -112,48 +91,33 @@ def rows_of(options: argparse.Namespace) -> list[dict[str, Any]]:
         optimizer.step()
         optimizer.zero_grad()
 
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+    def seconds(action: Callable[[], object]) -> float:
+        """The median, the device having nothing to do before and after."""
+        return median(timed(action, device, 1) for _ in range(options.repeats))
 
     for _ in range(2):
         step()
         measure_epsilon(optimizer, plan)
-    train = median_time(step, options.repeats, wait)
+    train = seconds(step)
     parameters = sum(p.numel() for p in model.parameters())
     label = f"{parameters / 1e6:.1f} M parameters in {len(list(model.parameters()))} tensors, width {options.width}"
-    rows = [
-        row(f"training step of {options.batch * options.context} tokens; {label}", train, "s", None, None)
-    ]
+    yield row(
+        f"training step of {options.batch * options.context} tokens; {label}", round(train, 6), "s", None
+    )
     for name, given in (("report", None), ("report with a plan", plan)):
-        seconds = median_time(lambda given=given: measure_epsilon(optimizer, given), options.repeats, wait)
-        rows.append(row(f"{name}; {label}", seconds, "s", train, None))
-        share = seconds / (EVERY * train)
-        rows.append(
-            row(
-                f"{name}, every {EVERY} steps, share of training time; {label}",
-                share,
-                "fraction",
-                None,
-                TARGET,
-            )
-        )
+        found = seconds(lambda given=given: measure_epsilon(optimizer, given))
+        yield row(f"{name}; {label}", round(found, 6), "s", round(train, 6), round(found / train, 4))
+        share = round(found / (EVERY * train), 6)
+        what = f"{name}, every {EVERY} steps, share of training time; {label}"
+        yield row(what, share, "fraction", None, target=TARGET)
     extra = peak_memory(lambda: measure_epsilon(optimizer, plan), device)
     if extra is not None:
-        rows.append(row(f"memory of a report; {label}", extra / 2**20, "MiB", parameters * 8 / 2**20, None))
-    return rows
+        state = parameters * 8 / 2**20
+        ratio = round(extra / 2**20 / state, 4)
+        yield row(f"memory of a report; {label}", round(extra / 2**20, 6), "MiB", round(state, 6), ratio)
 
 
-def row(name: str, value: float, unit: str, baseline: float | None, target: str | None) -> dict[str, Any]:
-    """One row of the results."""
-    ratio = None if baseline is None else round(value / baseline, 4)
-    shown = None if baseline is None else round(baseline, 6)
-    return {
-        "name": name, "value": round(value, 6), "unit": unit, "baseline": shown, "ratio": ratio, "target": target,
-    }  # fmt: skip
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
@@ -165,25 +129,21 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
-    described = subprocess.run(
-        ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    cuda = options.device.startswith("cuda")
-    gpu = f", {torch.cuda.get_device_name()}" if cuda else f", {torch.get_num_threads()} threads"
-    record = {
-        "benchmark": "epsilon_report",
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{gpu}",
-        "versions": {"python": platform.python_version(), "torch": version("torch")},
-        "commit": described.stdout.strip() or "unknown",
-        "rows": rows_of(options),
-    }
-    text = json.dumps(record, indent=1) + "\n"
-    print(text, end="")
+    parser.add_argument("--smoke", action="store_true", help="a model of one layer, once")
+    options = parser.parse_args(arguments)
+    if options.smoke:
+        options.width, options.layers, options.batch, options.context, options.repeats = 64, 1, 2, 16, 1
+    device = torch.device(options.device)
+    record = make_record(
+        "epsilon_report",
+        printed(rows_of(options)),
+        machine=machine(torch.cuda.get_device_name() if device.type == "cuda" else None),
+        versions=versions("torch"),
+        threads=torch.get_num_threads(),
+    )
+    print(json.dumps(record, indent=1))
     if options.write:
-        path = HERE / "results" / f"epsilon_report-{torch.device(options.device).type}.json"
-        path.write_text(text, encoding="utf-8")
+        write_json(RESULTS / f"epsilon_report-{device.type}.json", record)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Epsilon underflow made visible: the reference Transformer in mean-field, where gradients fall as n^(-3/2), by width.
 
-    python benchmarks/epsilon_underflow.py               trains, writes benchmarks/results/epsilon_underflow.json
-    python benchmarks/epsilon_underflow.py --figure DIR  draws a written record again: PNG and SVG into a folder
+    PYTHONPATH=src python benchmarks/epsilon_underflow.py     trains, writes its record under benchmarks/results
+
+    with --figure DIR    draws a written record again: PNG and SVG into a folder
+    with --smoke         two small widths, a few steps, nothing written
 
 Three ways to train the same models on the same batches: Adam with one epsilon for all tensors and widths, Adam with an
 epsilon that follows each tensor's gradient from the base width on, and Adam-atan2, which has none. The paper has this
@@ -13,33 +15,27 @@ baseline of each loss is the constant epsilon's at that width.
 
 import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from _record import RESULTS, Record, Row, machine, make_record, row, versions, write_json
 from torch import nn
 from torch.optim import Adam, Optimizer
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "src"))
-
-from widthwise import ADAM, MEAN_FIELD, AdamAtan2  # noqa: E402
-from widthwise.measure import EpsilonMonitor  # noqa: E402
-from widthwise.models import Transformer, member_cross_entropy  # noqa: E402
-from widthwise.optim import scale_for_unit_ratios  # noqa: E402
-from widthwise.scaling import TRANSFORMER_ROLES, assign_roles, make_reference_plan  # noqa: E402
-from widthwise.scaling.reference_plan import Anchor, EpsilonPolicy, Gauge, ReferencePlan  # noqa: E402
-from widthwise.theory import FULL_RATES  # noqa: E402
-from widthwise.train import PYTHON_STDLIB, load_corpus  # noqa: E402
-from widthwise.train.batches import Batches, validation_windows  # noqa: E402
+from widthwise import ADAM, MEAN_FIELD, AdamAtan2
+from widthwise.measure import EpsilonMonitor
+from widthwise.models import Transformer, member_cross_entropy
+from widthwise.optim import scale_for_unit_ratios
+from widthwise.scaling import TRANSFORMER_ROLES, assign_roles, make_reference_plan
+from widthwise.scaling.reference_plan import Anchor, EpsilonPolicy, Gauge, ReferencePlan
+from widthwise.theory import FULL_RATES
+from widthwise.train import PYTHON_STDLIB, Corpus, load_corpus
+from widthwise.train.batches import Batches, validation_windows
 
 WIDTHS = (32, 64, 128, 256, 512)
 BASE_WIDTH = WIDTHS[0]
@@ -53,7 +49,7 @@ KEPT = (
     "fraction", "median", "median_ratio", "verdict",
 )  # fmt: skip
 NOTE = "The last panel's optimizer has no epsilon: shown is what the constant would be to it."
-RESULT = HERE / "results" / "epsilon_underflow.json"
+RESULT = RESULTS / "epsilon_underflow.json"
 
 CONSTANT, PER_LAYER, ATAN2 = "Adam, constant epsilon", "Adam, epsilon per layer", "Adam-atan2, no epsilon"
 
@@ -132,6 +128,12 @@ ARMS = (
 )
 
 
+@cache
+def text() -> Corpus:
+    """What all runs train on."""
+    return load_corpus(PYTHON_STDLIB)
+
+
 def run(arm: Arm, width: int, seed: int, steps: int, rate: float) -> tuple[float, list[dict[str, Any]]]:
     """The validation loss after training, in nats, and every role's epsilon rows on the way."""
     plan = plan_of(width, arm.policy)
@@ -147,7 +149,7 @@ def run(arm: Arm, width: int, seed: int, steps: int, rate: float) -> tuple[float
             group["eps"] = EPSILON * plan.rows[name].epsilon
         groups.append(group)
     optimizer = arm.make(groups)
-    corpus = load_corpus(PYTHON_STDLIB)
+    corpus = text()
     cpu = torch.device("cpu")
     batches = Batches(corpus, [seed], steps=steps, batch=BATCH, context=CONTEXT, device=cpu)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -163,64 +165,55 @@ def run(arm: Arm, width: int, seed: int, steps: int, rate: float) -> tuple[float
     with torch.no_grad():
         windows = validation_windows(corpus, windows=64, context=CONTEXT, device=cpu)
         loss = model.loss(windows).item()
-    rows = [row | {"run": arm.name, "seed": seed} for row in monitor.rows() if row["kind"] == "role"]
-    return loss, [{key: row[key] for key in KEPT} for row in rows]
+    rows = [found | {"run": arm.name, "seed": seed} for found in monitor.rows() if found["kind"] == "role"]
+    return loss, [{key: found[key] for key in KEPT} for found in rows]
 
 
-def loss_rows(losses: Mapping[tuple[str, int], Sequence[float]]) -> list[dict[str, Any]]:
+def loss_rows(losses: Mapping[tuple[str, int], Sequence[float]]) -> list[Row]:
     """Losses as the benchmarks' rows: the baseline is the constant epsilon at the same width."""
     means = {key: sum(found) / len(found) for key, found in losses.items()}
     return [
-        {
-            "name": f"validation loss; {arm}; width {width}",
-            "value": round(mean, 4),
-            "unit": "nats",
-            "baseline": round(means[CONSTANT, width], 4),
-            "ratio": round(mean / means[CONSTANT, width], 4),
-            "target": None,
-        }
+        row(
+            f"validation loss; {arm}; width {width}",
+            round(mean, 4),
+            "nats",
+            round(means[CONSTANT, width], 4),
+            round(mean / means[CONSTANT, width], 4),
+        )
         for (arm, width), mean in means.items()
     ]
 
 
-def underflow_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def underflow_rows(measured: Sequence[Mapping[str, Any]]) -> list[Row]:
     """What the hidden tensors' report says of each width at the first measurement; the baseline is the base width's."""
     first: dict[tuple[str, int], list[float]] = {}
-    for row in rows:
-        if row["role"] == "hidden" and row["step"] == EVERY:
-            first.setdefault((row["run"], row["width"]), []).append(row["median_ratio"])
+    for found in measured:
+        if found["role"] == "hidden" and found["step"] == EVERY:
+            first.setdefault((found["run"], found["width"]), []).append(found["median_ratio"])
     means = {key: sum(found) / len(found) for key, found in first.items()}
     return [
-        {
-            "name": f"median sqrt(v_hat) / epsilon of hidden tensors, step {EVERY}; {arm}; width {width}",
-            "value": round(mean, 4),
-            "unit": "ratio",
-            "baseline": round(means[arm, BASE_WIDTH], 4),
-            "ratio": round(mean / means[arm, BASE_WIDTH], 5),
-            "target": "1"
-            if arm == PER_LAYER
-            else f"{(width / BASE_WIDTH) ** -1.5:.4g} = (n / {BASE_WIDTH})^(-3/2)",
-        }
+        row(
+            f"median sqrt(v_hat) / epsilon of hidden tensors, step {EVERY}; {arm}; width {width}",
+            round(mean, 4),
+            "ratio",
+            round(means[arm, BASE_WIDTH], 4),
+            round(mean / means[arm, BASE_WIDTH], 5),
+            "1" if arm == PER_LAYER else f"{(width / BASE_WIDTH) ** -1.5:.4g} = (n / {BASE_WIDTH})^(-3/2)",
+        )
         for (arm, width), mean in means.items()
     ]
 
 
-def header() -> dict[str, Any]:
-    """Where and with what it ran."""
-    described = subprocess.run(
-        ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return {
-        "benchmark": "epsilon_underflow",
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), "torch": version("torch")},
-        "commit": described.stdout.strip() or "unknown",
-        "setting": {
-            "parameterization": "mean-field", "epsilon": EPSILON, "base_width": BASE_WIDTH, "steps": STEPS,
-            "batch": BATCH, "context": CONTEXT, "learning_rate": LEARNING_RATE, "seeds": SEEDS,
-        },
+def record_of(rows: list[Row], epsilon: list[dict[str, Any]], steps: int) -> Record:
+    """The one JSON form, with every report."""
+    setting = {
+        "parameterization": "mean-field", "epsilon": EPSILON, "base_width": BASE_WIDTH, "steps": steps,
+        "batch": BATCH, "context": CONTEXT, "learning_rate": LEARNING_RATE, "seeds": SEEDS,
     }  # fmt: skip
+    head = make_record(
+        "epsilon_underflow", rows, machine=machine(), versions=versions("torch"), setting=setting
+    )
+    return {**head, "epsilon": epsilon}
 
 
 def draw(source: Path, folder: Path) -> None:
@@ -232,23 +225,26 @@ def draw(source: Path, folder: Path) -> None:
         print(path)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train and write, or draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=RESULT, help="where the record goes")
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--figure", type=Path, metavar="DIR", help="draw the record into a folder instead")
-    options = parser.parse_args()
+    parser.add_argument("--smoke", action="store_true", help="two small widths, a few steps; writes nothing")
+    options = parser.parse_args(arguments)
+    if options.smoke:
+        options.widths, options.steps = WIDTHS[:2], EVERY
     if options.figure:
         draw(options.out, options.figure)
         return
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # as the record was made: sums depend on it
     losses: dict[tuple[str, int], list[float]] = {}
     rows: list[dict[str, Any]] = []
     for width in options.widths:
         for arm in ARMS:
-            for seed in SEEDS:
+            for seed in SEEDS[:1] if options.smoke else SEEDS:
                 start = time.perf_counter()
                 loss, found = run(arm, width, seed, options.steps, LEARNING_RATE)
                 losses.setdefault((arm.name, width), []).append(loss)
@@ -257,8 +253,9 @@ def main() -> None:
                     f"{arm.name}; width {width}; seed {seed}: loss {loss:.4f}, {time.perf_counter() - start:.0f} s",
                     flush=True,
                 )
-    record = header() | {"rows": [*loss_rows(losses), *underflow_rows(rows)], "epsilon": rows}
-    options.out.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
+    found_rows = [*loss_rows(losses), *underflow_rows(rows)]
+    if not options.smoke:
+        write_json(options.out, record_of(found_rows, rows, options.steps), indent=None)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """How long certified learning-rate exponents take, against the integer program that others solve for them.
 
-    pip install pulp                           the baseline's modeller with CBC; nothing else needs it
-    python benchmarks/exponent_solver.py            prints the JSON record
-    python benchmarks/exponent_solver.py --write    also keeps it as benchmarks/results/exponent_solver.json
+    pip install pulp    the baseline's modeller with CBC; nothing else needs it
+    PYTHONPATH=src python benchmarks/exponent_solver.py [--write] [--smoke]
+
+It prints the JSON record; `--write` also keeps it as benchmarks/results/exponent_solver.json.
 
 The problems are chains with measured alignment (fixed seeds), in the standard parameterization. The baselines write the
 same conditions once more, apart from the package: as an integer program, every r and G an exact minimum chosen by
@@ -14,7 +15,6 @@ Totals must agree to 1e-6.
 
 import argparse
 import gc
-import importlib.metadata
 import json
 import os
 import platform
@@ -33,6 +33,7 @@ from typing import Any
 
 import cold_start
 import pulp
+from _record import RESULTS, Record, Row, machine, make_record, printed, row, versions, write_json
 
 from widthwise.theory import (
     ADAFACTOR,
@@ -49,16 +50,26 @@ from widthwise.theory import (
     solve,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
-SIZES = (3, 10, 30, 100)
 OPTIMIZERS = (ADAM, SGD, ADAFACTOR)
-PROBLEMS = 15
-PRESET_REPEATS = 200
 LIMIT_SECONDS = 300
 BIG = 20
 """No two bounds of a minimum lie further apart at any optimum here; a larger constant would only loosen CBC's form."""
 AGREEMENT = 1e-6
 LARGEST_MILLISECONDS, LEAST_RATIO = 20, 20
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: hidden layers of the chains, problems of each, repeats of a preset and of a cold start."""
+
+    chains: tuple[int, ...]
+    problems: int
+    presets: int
+    starts: int
+
+
+FULL_SIZE = Size((3, 10, 30, 100), 15, 200, cold_start.REPEATS)
+SMOKE = Size((3,), 1, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -181,28 +192,12 @@ def milliseconds(
     return round(1000 * median(map(pick, found)), 3)
 
 
-def row(
-    name: str, value: float, unit: str, baseline: str | None, ratio: float | None, target: str | None
-) -> dict[str, Any]:
-    """One row of the results."""
-    entry = {
-        "name": name,
-        "value": value,
-        "unit": unit,
-        "baseline": baseline,
-        "ratio": ratio,
-        "target": target,
-    }
-    print(*(part for part in entry.values() if part is not None), sep=" | ", file=sys.stderr, flush=True)
-    return entry
-
-
-def chain_rows(optimizer: OptimizerRule, hidden: int) -> Iterator[dict[str, Any]]:
+def chain_rows(optimizer: OptimizerRule, hidden: int, problems: int) -> Iterator[Row]:
     """Candidate and baselines on the problems of one size."""
     candidates: list[Found] = []
     sources: list[str] = []
     others: Mapping[bool, list[Found]] = {True: [], False: []}
-    for seed in range(PROBLEMS):
+    for seed in range(problems):
         alignment = problem(hidden, seed)
         found, solution = certified(optimizer, alignment, hidden)
         candidates.append(found)
@@ -215,11 +210,13 @@ def chain_rows(optimizer: OptimizerRule, hidden: int) -> Iterator[dict[str, Any]
                     f"{optimizer.name}, {hidden} hidden layers, seed {seed}: totals differ by {gap}"
                 )
     name = f"{optimizer.name}, {hidden} hidden layers: certified solve"
-    target = f"<= {LARGEST_MILLISECONDS} ms, ratio >= {LEAST_RATIO}" if hidden == SIZES[-1] else None
+    target = (
+        f"<= {LARGEST_MILLISECONDS} ms, ratio >= {LEAST_RATIO}" if hidden == FULL_SIZE.chains[-1] else None
+    )
     counts = ", ".join(f"{sources.count(source)} by {source}" for source in sorted(set(sources)))
     value, big, linear = map(milliseconds, (candidates, others[True], others[False]))
     yield row(
-        f"{name}, CPU time, median of {PROBLEMS} problems ({counts})",
+        f"{name}, CPU time, median of {problems} problems ({counts})",
         value,
         "ms",
         f"big-M integer program by CBC: {big} ms",
@@ -230,7 +227,7 @@ def chain_rows(optimizer: OptimizerRule, hidden: int) -> Iterator[dict[str, Any]
         round(1000 * max(one.cpu_seconds for one in found), 3) for found in (candidates, others[True])
     )
     yield row(
-        f"{name}, CPU time, slowest of {PROBLEMS} problems",
+        f"{name}, CPU time, slowest of {problems} problems",
         slowest,
         "ms",
         f"big-M integer program by CBC: {big_slowest} ms",
@@ -252,47 +249,39 @@ def chain_rows(optimizer: OptimizerRule, hidden: int) -> Iterator[dict[str, Any]
         "ms",
         f"{linear} ms",
         round(linear / value, 1),
-        None,
     )
 
 
-def preset_row(optimizer: OptimizerRule) -> dict[str, Any]:
+def preset_row(optimizer: OptimizerRule, repeats: int) -> Row:
     """The closed form on the paper's chain of three roles."""
     solution = solve(STANDARD, optimizer, FULL)
     seconds: list[float] = []
-    for _ in range(PRESET_REPEATS):
+    for _ in range(repeats):
         start = cpu_seconds()
         solve(STANDARD, optimizer, FULL)
         seconds.append(cpu_seconds() - start)
     name = f"{optimizer.name}, preset ({solution.certificate.source}): certified solve, CPU time"
-    return row(f"{name}, median of {PRESET_REPEATS}", round(1e6 * median(seconds), 1), "us", None, None, None)
+    return row(f"{name}, median of {repeats}", round(1e6 * median(seconds), 1), "us", None)
 
 
-def record() -> dict[str, Any]:
+def record(size: Size) -> Record:
     """The benchmark's one JSON form."""
-    load = os.getloadavg()
+    load = os.getloadavg()[0]
     command = "widthwise exponents"
-    rows = [cold_start.row(command, cold_start.CANDIDATES[command]), *map(preset_row, OPTIMIZERS)]
+    rows = [cold_start.start_row(command, cold_start.CANDIDATES[command], repeats=size.starts)]
+    rows += printed(preset_row(optimizer, size.presets) for optimizer in OPTIMIZERS)
     assert "scipy" not in sys.modules, "a preset needs no scipy"
     certified(ADAM, problem(3, 0), 3)  # the first solve by HiGHS imports scipy
-    rows += [entry for optimizer in OPTIMIZERS for hidden in SIZES for entry in chain_rows(optimizer, hidden)]
-    return {
-        "benchmark": "exponent_solver",
-        "machine": {
-            "system": platform.platform(),
-            "processor": processor(),
-            "cores": os.cpu_count(),
-            "load average before and after, 1 minute": [round(load[0], 2), round(os.getloadavg()[0], 2)],
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("widthwise", "scipy", "pulp")},
-            "HiGHS": highs_version(),
-            "CBC": cbc_version(),
-        },
-        "commit": commit(),
-        "rows": rows,
-    }
+    for optimizer in OPTIMIZERS:
+        for hidden in size.chains:
+            rows += printed(chain_rows(optimizer, hidden, size.problems))
+    return make_record(
+        "exponent_solver",
+        rows,
+        machine=f"{machine()}, {processor()}",
+        versions={**versions("widthwise", "scipy", "pulp"), "HiGHS": highs_version(), "CBC": cbc_version()},
+        load=f"{load:.2f} before, {os.getloadavg()[0]:.2f} after, 1 minute",
+    )
 
 
 def processor() -> str:
@@ -319,22 +308,16 @@ def cbc_version() -> str:
     return found[1] if found else "unknown"
 
 
-def commit() -> str:
-    """The commit that is checked out, marked if the tree differs from it."""
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and keep the record if asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--write", action="store_true", help="keep the record under benchmarks/results")
-    write = parser.parse_args().write
-    text = json.dumps(record(), indent=2)
-    print(text)
-    if write:
-        (ROOT / "benchmarks" / "results" / "exponent_solver.json").write_text(text + "\n", encoding="utf-8")
+    parser.add_argument("--smoke", action="store_true", help="one problem of the smallest size")
+    given = parser.parse_args(arguments)
+    found = record(SMOKE if given.smoke else FULL_SIZE)
+    print(json.dumps(found, indent=2))
+    if given.write:
+        write_json(RESULTS / "exponent_solver.json", found, indent=2)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,19 @@
 """How often the analysis's 95 % intervals cover the truth, over designs, curves and noises.
 
-    .venv/bin/python benchmarks/interval_coverage.py
+    PYTHONPATH=src python benchmarks/interval_coverage.py [--out FILE] [--smoke]
 
 The baseline of the exponent's coverage is a percentile bootstrap over seeds of the same three-point parabola, on the
 same studies. The last rows compare estimates of the optimum by the error of the exponent they give; their baseline is
 the three-point parabola. Prints the rows and writes `benchmarks/results/interval_coverage.json`.
 """
 
-import importlib.metadata
-import json
-import os
-import platform
-import subprocess
+import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from _record import RESULTS, Row, machine, make_record, printed, row, versions, write_json
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
@@ -62,18 +58,6 @@ TARGETS = {
 }
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of the results."""
-
-    name: str
-    value: float
-    unit: str
-    baseline: float | None
-    ratio: float | None
-    target: str | None
-
-
 def bootstrap(study: Study, design: Design, rng: np.random.Generator) -> list[tuple[float, float]]:
     """The percentile interval of each prescription's slope, cells resampled over their seeds (B resamples)."""
     shape = (design.prescriptions, design.widths, design.seeds, design.rates)
@@ -91,12 +75,12 @@ def bootstrap(study: Study, design: Design, rng: np.random.Generator) -> list[tu
     return [(float(low), float(high)) for low, high in np.quantile(slope_PxB, (0.025, 0.975), axis=1).T]
 
 
-def measure(curve: Curve, design: Design, *, seed: int) -> dict[str, float]:
+def measure(curve: Curve, design: Design, *, seed: int, studies: int) -> dict[str, float]:
     """Coverage of each interval, the bootstrap's, wrong and undecided verdicts, and the total interval's width."""
     rng = np.random.default_rng(seed)
     rows: list[tuple[float, ...]] = []
     unused = 0
-    for _ in range(STUDIES):
+    for _ in range(studies):
         study = simulate(rng, curve, design)
         limits = bootstrap(study, design, rng)
         results = transfer(study.observations).results
@@ -155,13 +139,13 @@ def other_optima(observations: Sequence[Observation], design: Design) -> dict[st
     return found
 
 
-def estimate_errors(curve: Curve, design: Design, *, seed: int) -> dict[str, float]:
+def estimate_errors(curve: Curve, design: Design, *, seed: int, studies: int) -> dict[str, float]:
     """Root-mean-square error of the exponent by each estimate of the optimum."""
     rng = np.random.default_rng(seed)
     weights_W = slope_weights(tuple(128 * 2**w for w in range(design.widths)))
     size = design.seeds * design.rates
     errors: dict[str, list[float]] = {}
-    for _ in range(STUDIES):
+    for _ in range(studies):
         study = simulate(rng, curve, design)
         cells = [study.observations[i : i + size] for i in range(0, len(study.observations), size)]
         optima = [other_optima(cell, design) for cell in cells]
@@ -173,21 +157,16 @@ def estimate_errors(curve: Curve, design: Design, *, seed: int) -> dict[str, flo
     return {name: float(np.sqrt(np.nanmean(np.square(found)))) for name, found in errors.items()}
 
 
-def estimate_rows() -> list[Row]:
+def estimate_rows(studies: int) -> Iterator[Row]:
     """Every estimate of the optimum on every curve, at two noises."""
-    rows: list[Row] = []
     for design_name in ("3 widths x 2 seeds", "3 widths x 2 seeds, noise / 7"):
         for curve_name, curve in CURVES.items():
-            found = estimate_errors(curve, DESIGNS[design_name], seed=99)
+            found = estimate_errors(curve, DESIGNS[design_name], seed=99, studies=studies)
             baseline = found["3-point parabola"]
             for name, value in found.items():
                 label = f"{design_name}; {curve_name}; error of the exponent, {name}"
                 ratio = round(value / baseline, 3)
-                rows.append(
-                    Row(label, round(value, 4), "octaves per octave", round(baseline, 4), ratio, None)
-                )
-                print(rows[-1].name, rows[-1].value, rows[-1].ratio, flush=True)
-    return rows
+                yield row(label, round(value, 4), "octaves per octave", round(baseline, 4), ratio)
 
 
 def covers(interval: Interval | None, truth: float) -> bool:
@@ -195,53 +174,39 @@ def covers(interval: Interval | None, truth: float) -> bool:
     return interval.low - 1e-12 <= truth <= interval.high
 
 
-def table() -> list[Row]:
+def coverage_rows(studies: int) -> Iterator[Row]:
     """Every curve with every design."""
-    rows: list[Row] = []
     for index, (design_name, design) in enumerate(DESIGNS.items()):
         for curve_name, curve in CURVES.items():
-            found = measure(curve, design, seed=index)
+            found = measure(curve, design, seed=index, studies=studies)
             baseline = found.pop("bootstrap")
             for what, value in found.items():
                 compared = baseline if what in ("statistical", "total") else None
                 target = TARGETS.get(what)
                 if what == "statistical" and curve_name != "quadratic":
                     target = None  # it does not claim to hold the error of fitting the wrong shape
-                rows.append(
-                    Row(
-                        name=f"{design_name}; {curve_name}; {what}",
-                        value=round(value, 4),
-                        unit="octaves per octave" if what == "total width" else "fraction",
-                        baseline=None if compared is None else round(compared, 4),
-                        ratio=round(value / compared, 3) if compared else None,
-                        target=target,
-                    )
+                yield row(
+                    f"{design_name}; {curve_name}; {what}",
+                    round(value, 4),
+                    "octaves per octave" if what == "total width" else "fraction",
+                    None if compared is None else round(compared, 4),
+                    round(value / compared, 3) if compared else None,
+                    target,
                 )
-                print(rows[-1].name, rows[-1].value, rows[-1].baseline, rows[-1].target, flush=True)
-    return rows
 
 
-def commit() -> str:
-    """The commit that is checked out, marked if the tree differs from it."""
-    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the table and write it."""
-    result = {
-        "benchmark": "interval_coverage",
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("numpy", "scipy")},
-        },
-        "commit": commit(),
-        "rows": [vars(row) for row in (*table(), *estimate_rows())],
-    }
-    path = HERE / "results" / "interval_coverage.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=RESULTS / "interval_coverage.json")
+    parser.add_argument("--smoke", action="store_true", help="three studies of each; prints, writes nothing")
+    given = parser.parse_args(arguments)
+    studies = 3 if given.smoke else STUDIES
+    rows = [*printed(coverage_rows(studies)), *printed(estimate_rows(studies))]
+    if given.smoke:
+        return
+    record = make_record("interval_coverage", rows, machine=machine(), versions=versions("numpy", "scipy"))
+    write_json(given.out, record)
 
 
 if __name__ == "__main__":

@@ -1,201 +1,252 @@
-"""Population training against the same models trained one at a time: same results, and how much faster.
+"""The population engine: how fast, and that every member is the model it would be alone.
 
-usage: python benchmarks/population.py [--device cpu|cuda] [--out FILE.json]
+usage: PYTHONPATH=src python benchmarks/population.py [--json FILE] [--parts a,b] [--only TEXT ...] [--smoke]
 
-Both sides run this package's own training loop in the same process; the baseline is a population of one. Correctness
-comes first: the largest relative difference of any training loss over 20 steps between a member and the same member
-alone, and how much a member that starts at infinity changes its neighbours' losses (on a CPU: not a bit; CUDA's atomics
-differ from run to run, so the same population is run twice to say by how much).
+Parts, each of a few minutes on one H200:
+    small      16x256 tokens a member and step, 256 bytes: against a plain compiled loop, P = 1, and the roofline
+    large      64x512 tokens, a vocabulary of 32101, NanoDO's published shape among them
+    single     one model of width 1024 to 4096: the share of a large matrix product's rate
+    processes  four processes on one device, each with a model of its own, beside one population
+    thousand   a study of a thousand models into a store (needs pydantic)
+    fidelity   members against themselves alone, recorded steps against steps, neighbours of an infinite member
+    cpu        small widths on the CPU
+
+`--json FILE` keeps the record, whole after every row; what a file holds of other parts stays, if its machine, versions
+and commit are this run's. `--merge OTHER ...` measures nothing and puts such files into one. `--only D=128` runs those
+cases whose label holds a text. `--smoke` runs every line on a CPU, small and uncompiled. Needs torch, numpy and triton.
+A part that fails is a row with its error, and exit code 1.
+
+All of `small` takes about five minutes, all of `single` seven: `--only V=256` and `--only V=32101` halve it.
+
+Candidate and baseline live in one process and take turns; values are medians of the turns.
 """
 
 import argparse
 import json
-import platform
-import statistics
-import subprocess
-import time
-from collections.abc import Sequence
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 
-import numpy as np
 import torch
-
-from widthwise.models import Transformer
-from widthwise.optim import AdamUpdate
-from widthwise.scaling import TRANSFORMER_ROLES, TensorNumbers, assign_roles, make_reference_plan, resolve
-from widthwise.theory import ADAM, FULL_RATES, STANDARD
-from widthwise.train import (
-    Corpus,
-    Member,
-    Outcome,
-    Precision,
-    Recipe,
-    WarmupCosine,
-    load_corpus,
-    train_population,
+from _population_case import CPU, LARGE, SMOKE, Case, Scale
+from _population_cpu import cpu_rows
+from _population_fidelity import fidelity_rows
+from _population_processes import process_rows
+from _population_speed import (
+    LARGE_VOCABULARY,
+    SINGLE,
+    SMALL,
+    TINY,
+    TINY_LARGE,
+    Backends,
+    population_rows,
+    single_rows,
 )
+from _population_study import missing, study_rows
+from _record import (
+    Record,
+    Row,
+    attempted,
+    failed,
+    machine,
+    make_record,
+    merge_rows,
+    require_same,
+    row,
+    versions,
+    write_json,
+)
+from _roofline_rates import Ceilings, ceilings
+from _timing import forget
 
-REPEATS = 3
-FIDELITY_STEPS = 20
-BEST_RATES = {True: 2.0**-5, False: 2.0**-7}
-"""About the best base rate of the small and of the large models; fidelity is checked up to twice it."""
+from widthwise.train import Corpus, load_corpus
+
+CaseRows = Callable[[str, Case, Scale, Ceilings, Backends], Iterator[Row]]
 
 
-def recipe(width: int, *, steps: int, precision: Precision, small: bool) -> Recipe:
-    depth, head_dim, context, batch = (2, 16, 64, 8) if small else (4, 64, 256, 16)
-    model = Transformer(width=width, depth=depth, head_dim=head_dim, vocabulary=256, context=context)
-    return Recipe(
-        model=model,
-        update=AdamUpdate(0.9, 0.98),
-        schedule=WarmupCosine(steps, steps // 10),
-        batch=batch,
-        precision=precision,
-        validation_windows=batch,
-        curve_points=steps,
+@dataclass
+class Run:
+    """What the arguments ask for, and what has been found so far."""
+
+    smoke: bool
+    only: tuple[str, ...]
+    corpus_name: str
+    store: Path | None
+    ran: Backends = field(default_factory=dict)
+    """The kernels of a row's step, by its label."""
+
+    @property
+    def scale(self) -> Scale:
+        """Where, and how long turns are."""
+        if self.smoke:
+            return SMOKE
+        return LARGE if torch.cuda.is_available() else CPU
+
+    @cached_property
+    def ceilings(self) -> Ceilings:
+        """Measured once, when the first part asks."""
+        return ceilings(self.scale.device)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """Read once, when the first part asks."""
+        return load_corpus(self.corpus_name)
+
+    def cases(self, part: str, given: tuple[Case, ...], tiny: Case, rows: CaseRows) -> Iterator[Row]:
+        """The rows of a table's cases, its ceilings first; a case that fails is one row."""
+        for case in (tiny,) if self.smoke else given:
+            if self.only and not any(text in f"{case.label}," for text in self.only):
+                continue
+            try:
+                found = self.ceilings
+                yield row(f"{part}: device copy", found.copy / 1e12, "TB/s")
+                yield row(f"{part}: {found.size}^3 product", found.matmul / 1e12, "TFLOP/s")
+                yield from rows(part, case, self.scale, found, self.ran)
+            except Exception as error:
+                traceback.print_exc()
+                yield failed(f"{part}: {case.label}", error)
+            forget(self.scale.device)
+
+
+PARTS: dict[str, Callable[[Run], Iterator[Row]]] = {
+    "small": lambda run: run.cases("small", SMALL, TINY, population_rows),
+    "large": lambda run: run.cases("large", LARGE_VOCABULARY, TINY_LARGE, population_rows),
+    "single": lambda run: run.cases("single", SINGLE, TINY, single_rows),
+    "processes": lambda run: process_rows("processes", run.scale),
+    "thousand": lambda run: study_rows("thousand", run.corpus_name, run.store, smoke=run.smoke),
+    "fidelity": lambda run: fidelity_rows("fidelity", run.corpus, run.scale),
+    "cpu": lambda run: cpu_rows("cpu", run.corpus, run.scale, smoke=run.smoke),
+}
+
+
+def record_of(run: Run, rows: list[Row]) -> Record:
+    """The one JSON form, and the kernels that ran."""
+    return make_record(
+        "population",
+        rows,
+        machine=machine(torch.cuda.get_device_name() if run.scale.cuda else None)
+        + (", smoke" if run.smoke else ""),
+        versions=versions("torch", "triton", "numpy"),
+        threads=torch.get_num_threads(),
+        backends=run.ran,
     )
 
 
-def members(shared: Recipe, base_width: int, count: int, *, small: bool) -> list[Member]:
-    plan = make_reference_plan(
-        assign_roles(shared.model.tensors(), TRANSFORMER_ROLES),
-        width=shared.model.width,
-        base_width=base_width,
-        parameterization=STANDARD,
-        optimizer=ADAM,
-        prescription=FULL_RATES,
+def read_record(path: Path) -> Record:
+    """A record that was kept."""
+    found: Record = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def keep(path: Path, old: Record | None, found: Record, *, done: set[str], again: list[str]) -> None:
+    """The record with what an earlier one has beside it.
+
+    Args:
+        done: parts whose every case has run: earlier rows that no new one replaces are gone.
+        again: parts that are run again, at least in part: earlier failures are gone.
+    """
+
+    def dropped(item: Row) -> bool:
+        part = str(item["name"]).partition(":")[0]
+        return part in done or (part in again and "error" in item)
+
+    if old is not None:
+        rows = merge_rows(old["rows"], found["rows"], dropped=dropped)
+        found = {**found, "backends": {**old.get("backends", {}), **found["backends"]}, "rows": rows}
+    write_json(path, found)
+
+
+def measure(run: Run, parts: list[str], path: Path | None, old: Record | None) -> list[Row]:
+    """The rows of the parts, printed as they come and kept after every one."""
+    rows: list[Row] = []
+    done: set[str] = set()
+    for part in parts:
+        whole = not run.only
+        for item in attempted(part, partial(PARTS[part], run)):
+            whole = whole and "error" not in item
+            rows = merge_rows(rows, [item], dropped=lambda _: False)
+            if path is not None:
+                keep(path, old, record_of(run, rows), done=done, again=parts)
+        done |= {part} if whole else set()
+        forget(run.scale.device)
+    if path is not None:
+        keep(path, old, record_of(run, rows), done=done, again=parts)
+    return rows
+
+
+def merge_files(path: Path, others: list[Path]) -> None:
+    """One record of several that were measured by the same commit on the same machine; later files win.
+
+    Raises:
+        ValueError: they were not.
+    """
+    merged: Record | None = read_record(path) if path.exists() else None
+    for other in others:
+        found = read_record(other)
+        if merged is not None:
+            require_same(merged, found, other)
+            found["backends"] = {**merged["backends"], **found["backends"]}
+            found["rows"] = merge_rows(merged["rows"], found["rows"], dropped=lambda _: False)
+        merged = found
+    if merged is not None:
+        write_json(path, merged)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, help="where the record goes")
+    parser.add_argument("--parts", help="all, or some of " + ",".join(PARTS))
+    parser.add_argument("--only", nargs="*", default=[], help="cases whose label holds one of these texts")
+    parser.add_argument(
+        "--merge", nargs="*", type=Path, default=[], help="measure nothing; put these files into one"
     )
-    rates = 2 * BEST_RATES[small] * 2.0 ** (-np.arange(count) / 4)
-    return [
-        Member(resolve(plan, learning_rate=float(rate), epsilon=1e-12), init_seed=i % 3, data_seed=i % 2)
-        for i, rate in enumerate(rates)
-    ]
+    parser.add_argument("--corpus", default="python-stdlib", help="for thousand, fidelity and cpu")
+    parser.add_argument("--store", type=Path, help="where the study of `thousand` goes and stays")
+    parser.add_argument("--smoke", action="store_true", help="every line on a CPU, small and uncompiled")
+    given = parser.parse_args(arguments)
+    if given.merge:
+        if given.json is None:
+            parser.error("--merge needs --json FILE to merge into")
+        return given
+    given.parts = list(PARTS) if given.parts is None else [part for part in given.parts.split(",") if part]
+    unknown = [part for part in given.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"parts {unknown} are unknown; choose of {', '.join(PARTS)}")
+    lacking = missing() if "thousand" in given.parts else None
+    if lacking:
+        parser.error(lacking)
+    if not given.smoke and not torch.cuda.is_available() and set(given.parts) - {"cpu"}:
+        parser.error("this machine has no CUDA device: --smoke, or --parts cpu")
+    return given
 
 
-def broken(member: Member) -> Member:
-    """The same member with an infinite readout."""
-    numbers = dict(member.numbers)
-    numbers["readout"] = TensorNumbers(init=float("inf"), multiplier=1.0, rate=1.0, epsilon=0.0)
-    return Member(numbers, member.init_seed, member.data_seed)
-
-
-def curves(outcomes: Sequence[Outcome]) -> np.ndarray:
-    return np.array([[loss for _, loss in outcome.curve] for outcome in outcomes])
-
-
-def fidelity(
-    corpus: Corpus, width: int, base_width: int, device: torch.device, small: bool
-) -> dict[str, float]:
-    shared = recipe(width, steps=FIDELITY_STEPS, precision=Precision.FLOAT32, small=small)
-    crowd = members(shared, base_width, 8, small=small)
-    together = train_population(shared, crowd, corpus, device=device)
-    alone = [train_population(shared, [member], corpus, device=device)[0] for member in crowd]
-    difference = np.abs(curves(together) / curves(alone) - 1).max()
-    wounded = train_population(shared, [*crowd[:3], broken(crowd[3]), *crowd[4:]], corpus, device=device)
-    kept = [i for i in range(len(crowd)) if i != 3]
-    neighbours = curves([together[i] for i in kept]) / curves([wounded[i] for i in kept])
-    again = curves(train_population(shared, crowd, corpus, device=device))
-    return {
-        "difference": float(difference),
-        "neighbours": float(np.abs(neighbours - 1).max()),
-        "repeat": float(np.abs(curves(together) / again - 1).max()),
-    }
-
-
-def seconds(shared: Recipe, crowd: Sequence[Member], corpus: Corpus, device: torch.device) -> float:
-    """The median over repeats of one whole population, after one that warms up."""
-    times: list[float] = []
-    for _ in range(REPEATS + 1):
-        started = time.perf_counter()
-        train_population(shared, crowd, corpus, device=device)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
-
-
-def measure(
-    corpus: Corpus, width: int, base_width: int, count: int, steps: int, device: torch.device, small: bool
-) -> list[dict[str, object]]:
-    precision = Precision.FLOAT32 if small else Precision.BFLOAT16
-    shared = recipe(width, steps=steps, precision=precision, small=small)
-    crowd = members(shared, base_width, count, small=small)
-    together = seconds(shared, crowd, corpus, device) / count
-    alone = seconds(shared, crowd[:1], corpus, device)
-    found = fidelity(corpus, width, base_width, device, small)
-    label = f"D={width}, P={count}, {precision.value}"
-    return [
-        row(
-            f"{label}: training time per model",
-            together,
-            "s",
-            "P=1 in the same process",
-            alone / together,
-            None,
-        ),
-        row(
-            f"D={width}: member against solo, fp32, 20 steps",
-            found["difference"],
-            "relative",
-            "P=1",
-            None,
-            1e-5,
-        ),
-        row(
-            f"D={width}: others beside an infinite member",
-            found["neighbours"],
-            "relative",
-            "healthy",
-            None,
-            0,
-        ),
-        row(f"D={width}: the same population again", found["repeat"], "relative", "first run", None, None),
-    ]
-
-
-def row(
-    name: str, value: float, unit: str, baseline: str, ratio: float | None, target: float | None
-) -> dict[str, object]:
-    return {
-        "name": name,
-        "value": value,
-        "unit": unit,
-        "baseline": baseline,
-        "ratio": ratio,
-        "target": target,
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--corpus", default="python-stdlib")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    device = torch.device(options.device)
-    small = options.device == "cpu"
-    corpus = load_corpus(options.corpus)
-    sizes = (
-        [(32, 18, 10), (64, 18, 10), (128, 18, 10)]
-        if small
-        else [(128, 64, 40), (256, 32, 40), (512, 32, 20)]
-    )
-    rows: list[dict[str, object]] = []
-    for width, count, steps in sizes:
-        rows += measure(corpus, width, sizes[0][0], count, steps, device, small)
-        for item in rows[-4:]:
-            print(json.dumps(item), flush=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
-    result = {
-        "benchmark": f"population-{options.device}",
-        "machine": torch.cuda.get_device_name() if not small else f"{platform.machine()} CPU",
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
-        "threads": torch.get_num_threads(),
-        "commit": commit or "unknown",
-        "rows": rows,
-    }
-    if options.out is not None:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print, and keep the record if asked; 1 if a part failed."""
+    given = parse(arguments)
+    if given.merge:
+        merge_files(given.json, given.merge)
+        return 0
+    if (
+        "fidelity" in given.parts
+    ):  # read when CUDA starts; as large as PyTorch's own on Hopper, so nothing slows down
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    run = Run(given.smoke, tuple(f"{text}," for text in given.only), given.corpus, given.store)
+    head = record_of(run, [])
+    print(f"{head['machine']}; {head['versions']}; commit {head['commit']}", flush=True)
+    old = None
+    if given.json is not None and given.json.exists():
+        old = read_record(given.json)
+        require_same(old, head, given.json)  # before anything is measured
+    rows = measure(run, given.parts, given.json, old)
+    for label, found in run.ran.items():
+        print(f"{label}: {found}", flush=True)
+    return int(any("error" in item for item in rows))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
