@@ -13,11 +13,12 @@ from widthwise.train.checkpoint import (
     run_identity,
     save_checkpoint,
 )
-from widthwise.train.compaction import Record, Revision
+from widthwise.train.compaction import Record, Revision, members_at
 from widthwise.train.corpus import PYTHON_STDLIB, VOCABULARY, Corpus, load_corpus
 from widthwise.train.member import Divergence, LossLimit, Member, Outcome, Precision, Recipe
 from widthwise.train.population import Population, initial_parameters
 from widthwise.train.schedule import WarmupCosine
+from widthwise.train.stage import free_memory
 from widthwise.train.step import TrainingStep
 from widthwise.train.step_graph import Engine, engine_for
 from widthwise.train.train_population import train_population
@@ -41,9 +42,11 @@ __all__ = [
     "TrainingStep",
     "WarmupCosine",
     "engine_for",
+    "free_memory",
     "initial_parameters",
     "load_checkpoint",
     "load_corpus",
+    "members_at",
     "part_of_checkpoint",
     "run_identity",
     "save_checkpoint",
