@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +62,7 @@ UPDATES: dict[str, MemberUpdate] = {
     "adafactor": AdafactorUpdate(AdafactorConstants(min_dim_size_to_factor=16, momentum=0.9)),
 }
 DEAD = 1e30
-STEPS = 70
+STEPS = 18
 
 
 def members(*, ruined: bool = True) -> list[Member]:
@@ -76,7 +77,8 @@ def recipe_of(update: MemberUpdate = ADAM_UPDATE) -> Recipe:
 
 @pytest.fixture(autouse=True)
 def at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checkpoints whenever they may be written, whatever they cost."""
+    """Looks every five steps, and a checkpoint at each, whatever it costs."""
+    monkeypatch.setattr(sys.modules["widthwise.train.train_population"], "_POLL", 5)
     monkeypatch.setattr(checkpoint, "SHARE", 1.0)
 
 
@@ -120,22 +122,22 @@ def stopped(path: Path, recipe: Recipe, crowd: list[Member], *, at: int) -> None
 def test_a_stopped_training_goes_on_to_the_same_bits(
     update: MemberUpdate, ruined: bool, tmp_path: Path, steps_run: list[int]
 ) -> None:
-    """Stopped twice: before step 40's checkpoint, then before step 60's, which was begun from step 20's."""
+    """Stopped twice: before step 10's checkpoint, then before step 15's, which was begun from step 5's."""
     recipe, crowd, path = recipe_of(update), members(ruined=ruined), tmp_path / "kept" / "p"
     whole = train(None, recipe, crowd)
     assert [o.divergence is None for o in whole] == [True, not ruined, True, not ruined]
     steps_run.clear()
-    stopped(path, recipe, crowd, at=40)
-    stopped(path, recipe, crowd, at=60)
+    stopped(path, recipe, crowd, at=10)
+    stopped(path, recipe, crowd, at=15)
     after = train(path, recipe, crowd)
     assert after == whole
     left = 2 if ruined else 4
-    assert steps_run == [4] * 20 + [left] * 20 + [left] * 40 + [left] * 30
+    assert steps_run == [4] * 5 + [left] * 5 + [left] * 10 + [left] * 8
 
 
 def test_a_stop_before_the_first_checkpoint_begins_anew(tmp_path: Path) -> None:
     path = tmp_path / "p"
-    stopped(path, recipe_of(), members(), at=20)
+    stopped(path, recipe_of(), members(), at=5)
     assert not path.exists()
     assert train(path, recipe_of(), members()) == train(None, recipe_of(), members())
 
@@ -195,7 +197,7 @@ def test_a_damaged_checkpoint_is_left_aside(
     change: Callable[[bytes], bytes], says: str, tmp_path: Path, steps_run: list[int]
 ) -> None:
     path, recipe, crowd = tmp_path / "p", recipe_of(SGD_MOMENTUM), members()
-    stopped(path, recipe, crowd, at=40)
+    stopped(path, recipe, crowd, at=10)
     mangle(path, change)
     steps_run.clear()
     with pytest.warns(UserWarning, match=f"is not used: .*{says}.*; training begins at step 0"):
@@ -225,7 +227,7 @@ def test_another_trainings_checkpoint_is_left_aside(
     steps_run: list[int],
 ) -> None:
     path, recipe, crowd = tmp_path / "p", recipe_of(SGD_MOMENTUM), members()
-    stopped(path, recipe, crowd, at=40)
+    stopped(path, recipe, crowd, at=10)
     steps_run.clear()
     changed, other_crowd, corpus = other(recipe, crowd)
     with pytest.warns(UserWarning, match="belongs to another recipe, other members or another corpus"):
@@ -235,11 +237,11 @@ def test_another_trainings_checkpoint_is_left_aside(
 
 def test_a_checkpoint_that_the_record_contradicts_is_left_aside(tmp_path: Path, steps_run: list[int]) -> None:
     path, recipe, crowd = tmp_path / "p", recipe_of(SGD_MOMENTUM), members()
-    stopped(path, recipe, crowd, at=60)
+    stopped(path, recipe, crowd, at=15)
     steps_run.clear()
-    record = RecordInMemory(Revision(0, (0, 1, 2, 3)))  # knows of no compaction at step 20
+    record = RecordInMemory(Revision(0, (0, 1, 2, 3)))  # knows of no compaction at step 5
     kept = Checkpoints(path, every_seconds=0.0)
-    with pytest.warns(UserWarning, match=r"step 40 has the members \[0, 2\], the record \(0, 1, 2, 3\)"):
+    with pytest.warns(UserWarning, match=r"step 10 has the members \[0, 2\], the record \(0, 1, 2, 3\)"):
         after = train_population(recipe, crowd, CORPUS, device=CPU, checkpoints=kept, record=record)
     assert len(steps_run) == STEPS
     assert after == train(None, recipe, crowd)
@@ -356,17 +358,17 @@ def test_an_interval_below_zero_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_part_goes_on_as_the_whole_would_have(tmp_path: Path) -> None:
-    """The third and first of four, from step 40 on, alone."""
+    """The third and first of four, from step 10 on, alone."""
     recipe, crowd, path = recipe_of(), members(ruined=False), tmp_path / "p"
     whole = train(None, recipe, crowd)
-    stopped(path, recipe, crowd, at=60)
+    stopped(path, recipe, crowd, at=15)
     found = load_checkpoint(path, identity=run_identity(recipe, crowd, CORPUS))
     assert found is not None
-    assert (found.step, found.members, found.ended) == (40, (0, 1, 2, 3), {})
+    assert (found.step, found.members, found.ended) == (10, (0, 1, 2, 3), {})
     few = [crowd[2], crowd[0]]
     identity = run_identity(recipe, few, CORPUS)
     save_checkpoint(path, part_of_checkpoint(found, [2, 0], identity=identity))
-    record = RecordInMemory(Revision(40, (0, 1)))
+    record = RecordInMemory(Revision(10, (0, 1)))
     kept = Checkpoints(path, every_seconds=1e9)
     after = train_population(recipe, few, CORPUS, device=CPU, checkpoints=kept, record=record)
     assert after == (whole[2], whole[0])
@@ -374,13 +376,13 @@ def test_a_part_goes_on_as_the_whole_would_have(tmp_path: Path) -> None:
 
 def test_a_part_whose_checkpoint_is_lost_begins_at_the_beginning(tmp_path: Path) -> None:
     recipe, few = recipe_of(), members()[::2]
-    record = RecordInMemory(Revision(40, (0, 1)))
+    record = RecordInMemory(Revision(10, (0, 1)))
     kept = Checkpoints(tmp_path / "p", every_seconds=1e9)
     with pytest.warns(
-        UserWarning, match="the checkpoint of step 40, .* is not there; training begins at step 0"
+        UserWarning, match="the checkpoint of step 10, .* is not there; training begins at step 0"
     ):
         after = train_population(recipe, few, CORPUS, device=CPU, checkpoints=kept, record=record)
-    assert record.revisions() == [Revision(40, (0, 1)), Revision(0, (0, 1))]
+    assert record.revisions() == [Revision(10, (0, 1)), Revision(0, (0, 1))]
     assert after == train(None, recipe, few)
 
 

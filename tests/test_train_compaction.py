@@ -1,5 +1,6 @@
 """Compaction: the living go on alone, with the bits they would have had, by a record that is written first."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -43,8 +44,14 @@ def train(
     return train_population(recipe, members(rates), CORPUS, device=CPU, record=record)
 
 
-def recipe_of(update: MemberUpdate = ADAM_UPDATE, *, steps: int = 60) -> Recipe:
+def recipe_of(update: MemberUpdate = ADAM_UPDATE, *, steps: int = 15) -> Recipe:
     return make_recipe(MODEL, update, steps=steps, curve_points=7)
+
+
+@pytest.fixture(autouse=True)
+def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every five steps."""
+    monkeypatch.setattr(sys.modules["widthwise.train.train_population"], "_POLL", 5)
 
 
 @pytest.fixture
@@ -79,8 +86,8 @@ def test_the_living_keep_their_bits_and_the_dead_their_results(
 ) -> None:
     record = RecordInMemory(Revision(0, EVERYBODY))
     compacted = train(recipe_of(update), RATES, record)
-    assert stages == [(0, EVERYBODY), (20, (0, 2))]
-    assert record.revisions() == [Revision(0, EVERYBODY), Revision(20, (0, 2))]
+    assert stages == [(0, EVERYBODY), (5, (0, 2))]
+    assert record.revisions() == [Revision(0, EVERYBODY), Revision(5, (0, 2))]
     assert compacted == never(lambda: train(recipe_of(update), RATES))
     assert stages[2:] == [(0, EVERYBODY)]
     assert [o.divergence is None for o in compacted] == [True, False, True, False]
@@ -88,8 +95,8 @@ def test_the_living_keep_their_bits_and_the_dead_their_results(
 
 
 def test_a_population_is_compacted_again_and_again(never: Any, stages: list[Any]) -> None:
-    """The loss limit ends two more at step 2 + 25: of eight, four are left after 20 steps and two after 40."""
-    recipe = replace(recipe_of(), loss_limit=LossLimit(margin=0.0, steps=25))
+    """The loss limit ends two more at step 2 + 5: of eight, four are left after 5 steps and two after 10."""
+    recipe = replace(recipe_of(), loss_limit=LossLimit(margin=1.0, steps=5))
     blind = replace(members([1e-30])[0], numbers=members([1e-30])[0].numbers)
     huge = {name: replace(n, init=n.init * 64) for name, n in blind.numbers.items()}
     crowd = members([1e-2, DEAD, DEAD, 1e-2, 5e-3, DEAD, 5e-3, DEAD])
@@ -99,11 +106,11 @@ def test_a_population_is_compacted_again_and_again(never: Any, stages: list[Any]
         return train_population(recipe, crowd, CORPUS, device=CPU)
 
     outcomes = run()
-    assert stages == [(0, tuple(range(8))), (20, (0, 3, 4, 6)), (40, (0, 4))]
+    assert stages == [(0, tuple(range(8))), (5, (0, 3, 4, 6)), (10, (0, 4))]
     assert outcomes == never(run)
     for position in (3, 6):
         assert outcomes[position].divergence is not None
-        assert outcomes[position].divergence.step == 2 + 25  # pyright: ignore[reportOptionalMemberAccess]
+        assert outcomes[position].divergence.step == 2 + 5  # pyright: ignore[reportOptionalMemberAccess]
 
 
 @pytest.mark.parametrize("rates", [[1e-2, 1e-2, 5e-3, DEAD], [1e-2, 1e-2, 5e-3, 5e-3]])
@@ -114,7 +121,7 @@ def test_more_than_half_stay_together(rates: list[float], stages: list[Any]) -> 
 
 def test_nothing_is_decided_at_the_end(stages: list[Any]) -> None:
     """At the last step there is nobody to train further."""
-    train(recipe_of(steps=20), RATES)
+    train(recipe_of(steps=5), RATES)
     assert len(stages) == 1
 
 
@@ -123,7 +130,7 @@ def test_a_change_is_recorded_before_anything_else_happens(stages: list[Any]) ->
 
     class Full(RecordInMemory):
         def revise(self, revision: Revision) -> None:
-            assert revision == Revision(20, (0, 2))
+            assert revision == Revision(5, (0, 2))
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
@@ -135,7 +142,7 @@ def test_a_change_is_recorded_before_anything_else_happens(stages: list[Any]) ->
             progress=done.append,
             record=Full(Revision(0, EVERYBODY)),
         )
-    assert done == [20]
+    assert done == [5]
     assert stages == [(0, EVERYBODY)]
 
 
@@ -148,30 +155,30 @@ def recorded(*later: Revision) -> RecordInMemory:
 
 def test_what_is_recorded_is_repeated(never: Any, stages: list[Any]) -> None:
     """At a step, and with members, at which this run would not have changed anything; then it decides again."""
-    record = recorded(Revision(23, (2, 0, 1)))
+    record = recorded(Revision(6, (2, 0, 1)))
     outcomes = train(recipe_of(), [1e-2, DEAD, 5e-3, DEAD], record)
-    assert stages == [(0, EVERYBODY), (23, (2, 0, 1))]
+    assert stages == [(0, EVERYBODY), (6, (2, 0, 1))]
     assert outcomes == never(lambda: train(recipe_of(), RATES))
 
 
 def test_after_what_is_recorded_a_run_decides(stages: list[Any]) -> None:
-    train(recipe_of(), [1e-2, DEAD, DEAD, DEAD], record := recorded(Revision(20, (0, 1))))
-    assert stages == [(0, EVERYBODY), (20, (0, 1)), (40, (0,))]
-    assert record.revisions()[-1] == Revision(40, (0,))
+    train(recipe_of(), [1e-2, DEAD, DEAD, DEAD], record := recorded(Revision(5, (0, 1))))
+    assert stages == [(0, EVERYBODY), (5, (0, 1)), (10, (0,))]
+    assert record.revisions()[-1] == Revision(10, (0,))
 
 
 def test_who_is_alive_stays_whatever_is_recorded(stages: list[Any]) -> None:
     """An accelerator may repeat a run with other last bits, and so with other survivors."""
-    outcomes = train(recipe_of(), RATES, record := recorded(Revision(20, (2, 3))))
-    assert stages == [(0, EVERYBODY), (20, (2, 3, 0)), (40, (2, 0))] or stages[1] == (20, (2, 3, 0))
-    assert Revision(20, (2, 3, 0)) in record.revisions()
+    outcomes = train(recipe_of(), RATES, record := recorded(Revision(5, (2, 3))))
+    assert stages == [(0, EVERYBODY), (5, (2, 3, 0))]
+    assert Revision(5, (2, 3, 0)) in record.revisions()
     assert [o.validation_loss is None for o in outcomes] == [False, True, False, True]
 
 
 def test_later_records_stand() -> None:
-    revisions = [Revision(0, (0, 1, 2)), Revision(40, (0, 1)), Revision(60, (1,)), Revision(40, (0, 2))]
+    revisions = [Revision(0, (0, 1, 2)), Revision(10, (0, 1)), Revision(60, (1,)), Revision(10, (0, 2))]
     assert in_force(revisions) == [revisions[0], revisions[3]]
-    assert [members_at(revisions, step) for step in (0, 39, 40, 100)] == [
+    assert [members_at(revisions, step) for step in (0, 9, 10, 100)] == [
         (0, 1, 2), (0, 1, 2), (0, 2), (0, 2),
     ]  # fmt: skip
     assert members_at([Revision(10, (0,))], 9) is None
