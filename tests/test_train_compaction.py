@@ -15,11 +15,22 @@ from populations import (
     SGD_MOMENTUM,
     letter_corpus,
     make_recipe,
+    mlp,
     numbers,
     transformer,
 )
 from widthwise.optim import MemberUpdate
-from widthwise.train import Engine, LossLimit, Member, Outcome, Recipe, Revision, train_population
+from widthwise.train import (
+    Engine,
+    LossLimit,
+    Member,
+    Outcome,
+    Population,
+    Recipe,
+    Revision,
+    stage,
+    train_population,
+)
 from widthwise.train.compaction import RecordInMemory, in_force, members_at, pays
 from widthwise.train.stage import Job, Stage, Start
 
@@ -214,3 +225,37 @@ def test_a_compiled_population_is_compacted_where_that_pays(
         stage.advance()
     assert stage.compaction_pays(2) is worth_it
     assert not stage.compaction_pays(4)
+
+
+def test_a_stage_with_few_steps_left_is_neither_compiled_nor_recorded() -> None:
+    """A record's first call is several steps at once: they must not lie behind the horizon."""
+    recipe, both = recipe_of(steps=1000), Engine(captured=True, compiled=True)
+    job = Job(recipe, members(RATES), CORPUS, CPU, both)
+    population = Population(recipe, members(RATES), CPU)
+    chosen = {
+        done: stage._engine(job, population, Start(done, EVERYBODY, None)) for done in (0, 800, 801, 980, 981)
+    }
+    assert chosen == {
+        0: both,
+        800: both,
+        801: Engine(captured=True),
+        980: Engine(captured=True),
+        981: Engine(),
+    }
+
+
+@pytest.mark.slow
+def test_populations_of_many_shapes_are_compiled_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler keeps eight forms of a function and refuses a ninth."""
+    original = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **options: original(function, backend="eager", **options)
+    )
+    small = mlp(8)
+    member = Member(numbers(small, learning_rate=0.01), 0, 0)
+    recipe = make_recipe(small, SGD_MOMENTUM, steps=1, warmup=0)
+    for count in range(1, 10):
+        outcomes = train_population(
+            recipe, [member] * count, CORPUS, device=CPU, engine=Engine(compiled=True)
+        )
+        assert len(outcomes) == count

@@ -149,7 +149,7 @@ def health_after(
         optimizer.step_({"tensor": torch.tensor(gradient)[:, None].expand(2, 3)}, factor=1.0)
         # A tensor of the device or a number: it is the same.
         health.observe(torch.tensor([step]) if step % 2 else step, torch.tensor(loss))
-    return health.findings(optimizer), health.all_dead(optimizer)
+    return health.findings(optimizer), not any(health.alive(optimizer))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

@@ -111,14 +111,15 @@ def _train_pending(
         while pending:
             population = pending.pop(0)
             shape = shape_key(json.loads(study.trials[population.trials[0]].recipe))
+            members = len(population.revisions[-1].trials)
             size, lack = too_many.get(shape, (0, None))
-            if lack is not None and 1 < size <= len(population.revisions[-1].trials):
+            if lack is not None and members >= max(size, 2):
                 split_stored(training, population.id, lack)  # as many of this shape did not fit a while ago
             else:
                 lack = train_stored(training, study, population)
                 if lack is None:
                     continue
-                too_many[shape] = (len(population.revisions[-1].trials), lack)
+                too_many[shape] = (members, lack)
             study = read_study(store)
             tracker.read(study)
             pending = list(study.pending_populations())

@@ -61,10 +61,6 @@ class Health:
         """Which members have not diverged (waits for the device)."""
         return (self._found_steps(optimizer) == 0).all(0).tolist()
 
-    def all_dead(self, optimizer: PopulationStep) -> bool:
-        """Whether no member is left (waits for the device)."""
-        return not any(self.alive(optimizer))
-
     def findings(self, optimizer: PopulationStep) -> list[tuple[int, str] | None]:
         """Per member: None, or the step and the reason; what comes first in `REASONS` where several came at once."""
         limit = self._recipe.loss_limit
