@@ -41,7 +41,7 @@ EVERYBODY = (0, 1, 2, 3)
 
 
 def members(rates: Sequence[float]) -> list[Member]:
-    return [Member(numbers(MODEL, learning_rate=rate), i, i % 2) for i, rate in enumerate(rates)]
+    return [Member(numbers(MODEL, learning_rate=rate), i, 1 - i % 2) for i, rate in enumerate(rates)]
 
 
 DEAD = 1e30
