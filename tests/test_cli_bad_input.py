@@ -252,7 +252,7 @@ def another_version(path: Path, finished: Path) -> list[str]:
         connection.execute("PRAGMA user_version = 7")
     return [
         "store 'x' has schema version 7",
-        "reads version 1",
+        "reads version 2",
         "use the widthwise that wrote it, or another",
     ]
 

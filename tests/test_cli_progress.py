@@ -44,6 +44,12 @@ def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
+def test_a_population_that_is_gone_on_with_says_so() -> None:
+    assert describe(replace(STATE, resumed_step=20)).startswith(
+        "8/24 models, 8 of width 64 at step 20/100, gone on with from step 20, "
+    )
+
+
 def test_describe() -> None:
     # 20 of work in 20 seconds; 80 are left.
     assert describe(STATE) == ("8/24 models, 8 of width 64 at step 20/100, 12.3 k tokens/s, 1 min 20 s left")

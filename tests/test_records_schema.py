@@ -24,7 +24,7 @@ TABLES = {
     ],
     "trial": ["id", "identity", "recipe", "status", "reason", "step", "validation_loss"],
     "cell": ["arm", "width", "learning_rate", "seed", "trial"],
-    "population": ["id", "status", "host", "seconds"],
+    "population": ["id", "status", "host", "seconds", "split_from"],
     "composition": ["population", "revision", "position", "from_step", "trial"],
     "curve": ["trial", "step", "loss"],
     "measurement": ["trial", "step", "tensor", "quantity", "value"],
@@ -45,7 +45,7 @@ def test_marks(store: sqlite3.Connection) -> None:
     assert store.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     assert int.from_bytes(b"wwse", "big") == APPLICATION_ID
     assert store.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
-    assert SCHEMA_VERSION == 1
+    assert SCHEMA_VERSION == 2
 
 
 def test_every_table_is_strict_and_has_these_columns(store: sqlite3.Connection) -> None:
@@ -85,6 +85,13 @@ def test_references_hold_and_the_file_is_sound(store: sqlite3.Connection) -> Non
         ),
         ("UPDATE population SET seconds = NULL WHERE id = 1", "CHECK constraint failed"),
         ("UPDATE population SET status = 'pending' WHERE id = 1", "CHECK constraint failed"),
+        ("UPDATE population SET status = 'halved' WHERE id = 1", "CHECK constraint failed"),
+        (
+            "UPDATE population SET status = 'split' WHERE id = 1",
+            "CHECK constraint failed",
+        ),  # it has its seconds
+        ("UPDATE population SET split_from = 1 WHERE id = 1", "CHECK constraint failed"),
+        ("UPDATE population SET split_from = 0 WHERE id = 1", "FOREIGN KEY constraint failed"),
         ("UPDATE population SET host = 99 WHERE id = 1", "FOREIGN KEY constraint failed"),
         ("INSERT INTO study VALUES (2, 'a', 'b', 'c', 1, 'd')", "CHECK constraint failed"),
         ("INSERT INTO curve VALUES (1, 2, 0.5)", "UNIQUE constraint failed"),

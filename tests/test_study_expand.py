@@ -127,7 +127,14 @@ def test_recipes_hold_what_the_specification_says() -> None:
         optimizer={"kind": "sgd", "momentum": 0.8},
         learning_rates=[0.1],
         seeds=[7],
-        training={"steps": 30, "batch": 3, "warmup": 0.2, "floor": 0.25, "precision": "bfloat16"},
+        training={
+            "steps": 30,
+            "batch": 3,
+            "warmup": 0.2,
+            "floor": 0.25,
+            "precision": "bfloat16",
+            "divergence": {"margin": 0.1 + 0.2},
+        },
         validation_windows=9,
     )
     recipe = expand(source.spec, corpus=DIGEST, population_size=1).trials[1].recipe
@@ -137,6 +144,7 @@ def test_recipes_hold_what_the_specification_says() -> None:
         "schedule": {"steps": 30, "warmup": 6, "floor": 0.25},
         "batch": 3,
         "precision": "bfloat16",
+        "divergence": {"margin": 0.3, "steps": 50},
         "corpus": DIGEST,
         "validation_windows": 9,
         "seeds": {"init": 7, "data": 7},

@@ -14,8 +14,8 @@ PER_LAYER = {"kind": "adam", "epsilon": 1e-6, "epsilon_policy": "per-layer"}
 CONSTANT = {"kind": "adam", "epsilon": 1e-6}
 
 FROZEN = {
-    8: "117d152e1eedc69b27603e2e2882b5511effaa11f2071e777474667569ba6de6",
-    16: "3b00ba9730b52d10823715c99d44c3bcd8b02ea8eceab35a9625f2e38e8ec59d",
+    8: "abaf8434525033b980fae19eb0f493dfdc5302c4b4cbcf510332cb009df3f0d5",
+    16: "769e8ade0e7b7539c8ccdad02b0748c4ab2e9c9c51a5fdcddb080ea70fb8ae30",
 }
 """Identities of the tiny study's muP trials at rate 2^-8, seed 0: a store made today must be continued tomorrow."""
 
@@ -122,7 +122,7 @@ def test_names_do_not_enter() -> None:
 def test_the_recipe_holds_these_and_nothing_else() -> None:
     for trial in tiny_plan().trials:
         assert sorted(trial.recipe) == [
-            "batch", "corpus", "model", "optimizer", "precision", "schedule", "seeds", "tensors",
+            "batch", "corpus", "divergence", "model", "optimizer", "precision", "schedule", "seeds", "tensors",
             "validation_windows",
         ]  # fmt: skip
 
@@ -168,6 +168,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "precision": {"training": training(precision="bfloat16")},
     "corpus": {"digest": "1" * 64},
     "validation windows": {"validation_windows": 5},
+    "divergence margin": {"training": training(divergence={"margin": 2.0})},
+    "divergence steps": {"training": training(divergence={"steps": 49})},
 }
 
 

@@ -57,7 +57,14 @@ def test_every_default_stands() -> None:
         },
         "learning_rates": {"values": [0.5, 0.125, 0.5]},
         "seeds": [3, 1],
-        "training": {"steps": 20, "batch": 2, "warmup": 0.1, "floor": 0.0, "precision": "float32"},
+        "training": {
+            "steps": 20,
+            "batch": 2,
+            "warmup": 0.1,
+            "floor": 0.0,
+            "precision": "float32",
+            "divergence": {"margin": 1.0, "steps": 50},
+        },
         "corpus": "python-stdlib",
         "validation_windows": 64,
     }

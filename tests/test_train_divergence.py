@@ -1,5 +1,8 @@
 """Divergence: what stopped being finite, at which step, and what becomes of the member."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,6 +10,7 @@ from populations import (
     ADAM_UPDATE,
     ATAN2_UPDATE,
     CPU,
+    LETTERS,
     SGD_MOMENTUM,
     letter_corpus,
     make_recipe,
@@ -19,7 +23,7 @@ from populations import (
 from widthwise.optim import MemberUpdate, PopulationStep
 from widthwise.scaling import TensorNumbers
 from widthwise.theory import SGD
-from widthwise.train import Divergence, Member, Outcome, train_population
+from widthwise.train import Divergence, LossLimit, Member, Outcome, train_population
 from widthwise.train.health import Health
 
 CORPUS = letter_corpus()
@@ -131,16 +135,21 @@ NOW = {"tensor": torch.zeros(2, 3)}
 
 
 def health_after(
-    losses: list[list[float]], gradients: list[list[float]], update: MemberUpdate = SGD_MOMENTUM
+    losses: list[list[float]],
+    gradients: list[list[float]],
+    update: MemberUpdate = SGD_MOMENTUM,
+    *,
+    limit: LossLimit | None = None,
 ) -> tuple[list[tuple[int, str] | None], bool]:
     """The findings on two members whose losses, and all of whose gradients' entries, are these, step by step."""
     zeros = {"tensor": torch.zeros(2)}
     optimizer = PopulationStep(update, NOW, rates=zeros, epsilons=zeros)
-    health = Health(2, CPU)
+    health = Health(replace(make_recipe(MODEL, update, steps=10), loss_limit=limit), 2, CPU)
     for step, (loss, gradient) in enumerate(zip(losses, gradients, strict=True), start=1):
         optimizer.step_({"tensor": torch.tensor(gradient)[:, None].expand(2, 3)}, factor=1.0)
-        health.observe(step, torch.tensor(loss))
-    return health.findings(optimizer), health.all_dead(optimizer)
+        # A tensor of the device or a number: it is the same.
+        health.observe(torch.tensor([step]) if step % 2 else step, torch.tensor(loss))
+    return health.findings(optimizer), not any(health.alive(optimizer))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -166,3 +175,90 @@ def test_the_largest_finite_numbers_are_finite() -> None:
     """Two entries whose square, and whose sum, overflow."""
     large = torch.finfo(torch.float32).max
     assert health_after([[large, -large]], [[large, -large]]) == ([None, None], False)
+
+
+# A loss that is finite and too high
+
+THREE = LossLimit(margin=1.0, steps=3)
+HIGH = math.log(LETTERS) + 1.001
+LOW = math.log(LETTERS) + 0.999
+REASON = "loss above ln V + 1 for 3 steps"
+
+
+def found_at(losses: list[float], limit: LossLimit | None = THREE) -> int | None:
+    """The step at which a member of these losses is found to have diverged; the warm-up is 2 steps."""
+    both = [[loss, LOW] for loss in losses]
+    (finding, other), dead = health_after(both, [[1.0, 1.0]] * len(losses), limit=limit)
+    assert (other, dead) == (None, False)
+    assert finding is None or finding[1] == REASON
+    return None if finding is None else finding[0]
+
+
+@pytest.mark.parametrize(
+    ("losses", "step"),
+    [
+        ([HIGH] * 8, 5),  # steps 3, 4 and 5: the two of the warm-up do not count
+        ([HIGH] * 4, None),
+        ([LOW] * 5 + [HIGH] * 3, 8),
+        ([LOW] * 5 + [HIGH] * 2, None),
+        ([HIGH] * 4 + [LOW] + [HIGH] * 2, None),  # a row that was broken
+        ([HIGH] * 4 + [LOW] + [HIGH] * 3, 8),
+        ([HIGH] * 5 + [LOW] * 3, 5),  # who comes back had diverged
+        ([LOW] * 8, None),
+    ],
+    ids=str,
+)
+def test_a_loss_that_stays_too_high_after_the_warm_up(losses: list[float], step: int | None) -> None:
+    assert found_at(losses) == step
+    assert found_at(losses, None) is None
+
+
+def test_what_is_not_finite_is_no_high_loss() -> None:
+    """It is a finding of its own, and the first stands."""
+    nan = float("nan")
+    findings, _ = health_after([[HIGH, LOW]] * 4 + [[nan, LOW]], [[1.0, 1.0]] * 5, limit=THREE)
+    assert findings == [(5, "non-finite loss"), None]
+    findings, _ = health_after([[HIGH, LOW]] * 5 + [[nan, LOW]], [[1.0, 1.0]] * 6, limit=THREE)
+    assert findings == [(5, REASON), None]
+
+
+@pytest.mark.parametrize("company", [0, 3])
+def test_a_start_far_above_chance_has_the_warm_up_to_come_down(company: int) -> None:
+    """Logits 64 times too large. Without a rate the loss stays there, with one it falls below ln V during a warm-up
+    of 40 steps, and the member is as good as any; however many train beside it."""
+    model = mlp(8)
+    recipe = replace(make_recipe(model, SGD_MOMENTUM, steps=80, warmup=40), loss_limit=THREE)
+
+    def member(rate: float) -> Member:
+        fixed = numbers(model, learning_rate=rate, optimizer=SGD)
+        return Member({name: replace(n, init=n.init * 4) for name, n in fixed.items()}, 0, 0)
+
+    learning, stuck, *_ = train(recipe, [member(0.02), member(1e-30)] + [member(0.02)] * company, CORPUS)
+    assert learning.curve[0][1] > HIGH + 5
+    assert learning.divergence is None
+    assert learning.validation_loss is not None
+    assert stuck.divergence == Divergence(40 + 3, REASON)
+    assert [step for step, _ in stuck.curve] == list(range(1, 44))
+    assert stuck.validation_loss is None
+
+
+def test_a_population_that_only_sits_too_high_stops() -> None:
+    model = transformer(16)
+    loud = {name: replace(n, init=n.init * 64) for name, n in numbers(model, learning_rate=1e-30).items()}
+    told: list[int] = []
+    recipe = replace(make_recipe(model, SGD_MOMENTUM, steps=60), loss_limit=THREE)
+    train_population(recipe, [Member(loud, 0, 0)], CORPUS, device=CPU, progress=told.append)
+    assert told == [20]
+
+
+@pytest.mark.parametrize(
+    ("margin", "steps", "says"),
+    [
+        (-0.5, 3, "margin is -0.5; it must be at least 0"),
+        (math.inf, 3, "margin is inf"),
+        (1.0, 0, "steps are 0"),
+    ],
+)
+def test_limits_that_make_no_sense(margin: float, steps: int, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        LossLimit(margin=margin, steps=steps)

@@ -33,15 +33,15 @@ def show_progress() -> "Iterator[Callable[[RunState], None]]":
 
 
 class _Lines:
-    """Prints a line when a population begins, and one at the end."""
+    """Prints a line when a population begins, or is gone on with, and one at the end."""
 
     def __init__(self) -> None:
-        self._population = 0
+        self._last = (0, 0)
 
     def __call__(self, state: "RunState") -> None:
         ended = state.trials_done == state.trials
-        if state.population != self._population or ended:
-            self._population = state.population
+        if (begun := (state.population, state.resumed_step)) != self._last or ended:
+            self._last = begun
             print(describe(state), file=sys.stderr, flush=True)
 
 
@@ -51,6 +51,8 @@ def describe(state: "RunState") -> str:
         f"{state.trials_done}/{state.trials} models",
         f"{state.members} of width {state.width} at step {state.step}/{state.steps}",
     ]
+    if state.resumed_step:
+        parts.append(f"gone on with from step {state.resumed_step}")
     if state.tokens_per_second is not None:
         parts.append(f"{state.tokens_per_second / 1e3:.1f} k tokens/s")
     if state.seconds_left is not None:

@@ -130,6 +130,30 @@ class PopulationStep:
         notes = [kernel.flags_Tx2xP for _, kernel in self._kernels] or [self._noted_2xP]
         return [*self.parameters.values(), *state, *notes, self.steps_P]
 
+    def snapshot(self) -> dict[str, Tensor]:
+        """What training goes on from, by name, each [P, ...]: the same names with kernels and without.
+
+        Copies of lower precision are not part of it: they follow from the parameters.
+        """
+        states = {f"state/{n}/{key}": t for n, state in self.state.items() for key, t in state.items()}
+        return {
+            **{f"parameter/{name}": parameter for name, parameter in self.parameters.items()},
+            **states,
+            "non_finite_steps": torch.stack(self.non_finite_steps(), dim=1),
+            "steps": self.steps_P,
+        }
+
+    @torch.no_grad()
+    def restore_(self, values: Mapping[str, Tensor]) -> None:
+        """Take on what `snapshot` gave, of as many members, in place."""
+        for name, tensor in self.snapshot().items():
+            if name != "non_finite_steps":
+                tensor.copy_(values[name])
+        noted_2xP = values["non_finite_steps"].T
+        self._noted_2xP.copy_(noted_2xP)
+        for _, kernel in self._kernels:  # the earliest of all tensors counts: each may carry it
+            kernel.flags_Tx2xP.copy_(noted_2xP.expand_as(kernel.flags_Tx2xP))
+
     def finish_capture(self) -> None:
         """Write the tables of a step that was captured: where its gradients lie is known only then."""
         for _, kernel in self._kernels:

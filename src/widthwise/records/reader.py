@@ -7,7 +7,16 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from widthwise.records.rows import ArmRow, CellRow, PopulationRow, StoredStudy, TrialRow, TrialStatus
+from widthwise.records.rows import (
+    ArmRow,
+    CellRow,
+    PopulationRow,
+    PopulationStatus,
+    RevisionRow,
+    StoredStudy,
+    TrialRow,
+    TrialStatus,
+)
 from widthwise.records.schema import APPLICATION_ID, SCHEMA_VERSION
 
 _MAGIC = b"SQLite format 3\0"
@@ -98,14 +107,16 @@ def read_curves(path: Path) -> Mapping[int, tuple[tuple[int, float], ...]]:
 
 
 def _populations(connection: sqlite3.Connection) -> Iterator[PopulationRow]:
-    members: dict[int, list[int]] = {}
+    members: dict[int, dict[int, tuple[int, list[int]]]] = {}
     rows = connection.execute(
-        "SELECT population, trial FROM composition WHERE revision = 0 ORDER BY population, position"
+        "SELECT population, revision, from_step, trial FROM composition ORDER BY population, revision, position"
     )
-    for population, trial in rows:
-        members.setdefault(population, []).append(trial)
-    for id_, status, seconds in connection.execute("SELECT id, status, seconds FROM population ORDER BY id"):
-        yield PopulationRow(id_, status == "completed", seconds, tuple(members.get(id_, ())))
+    for population, revision, from_step, trial in rows:
+        members.setdefault(population, {}).setdefault(revision, (from_step, []))[1].append(trial)
+    rows = connection.execute("SELECT id, status, seconds, split_from FROM population ORDER BY id")
+    for id_, status, seconds, split_from in rows:
+        revisions = tuple(RevisionRow(step, tuple(trials)) for step, trials in members[id_].values())
+        yield PopulationRow(id_, PopulationStatus(status), seconds, revisions, split_from)
 
 
 @contextmanager

@@ -57,14 +57,48 @@ class CellRow:
     trial: int
 
 
+class PopulationStatus(StrEnum):
+    """How a population stands. Split: it did not fit on a device, and its trials went on as smaller populations."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    SPLIT = "split"
+
+
+@dataclass(frozen=True)
+class RevisionRow:
+    """Who is trained, in order, once `from_step` steps are done; a later row stands for all from its step on."""
+
+    from_step: int
+    trials: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class PopulationRow:
-    """Trials trained side by side, in order; `seconds` once it has run."""
+    """Trials trained side by side.
+
+    Args:
+        seconds: what the process that finished it spent on it; None before.
+        revisions: who was trained from which step on, as recorded; the first says who began. It begins at a later
+            step than 0 for a part of a split population that goes on from that one's checkpoint.
+        split_from: the population that this is a part of, if it is one.
+    """
 
     id: int
-    completed: bool
+    status: PopulationStatus
     seconds: float | None
-    trials: tuple[int, ...]
+    revisions: tuple[RevisionRow, ...]
+    split_from: int | None = None
+
+    @property
+    def completed(self) -> bool:
+        """Whether its results are in the store."""
+        return self.status is PopulationStatus.COMPLETED
+
+    @property
+    def trials(self) -> tuple[int, ...]:
+        """Who began, in order."""
+        return self.revisions[0].trials
 
 
 @dataclass(frozen=True)
@@ -77,6 +111,7 @@ class StoredStudy:
         base_width: the width that rates are relative to; it need not be one of those trained.
         hosts: one mapping of facts per process that worked on it.
         trials: by id.
+        populations: by id, those that were split included; their trials are in others too, or have ended.
     """
 
     name: str
@@ -88,3 +123,14 @@ class StoredStudy:
     trials: Mapping[int, TrialRow]
     cells: tuple[CellRow, ...]
     populations: tuple[PopulationRow, ...]
+
+    def pending_populations(self) -> tuple[PopulationRow, ...]:
+        """Those that are yet to be trained, in order: the parts of one that was split stand in its place."""
+        rows = {population.id: population for population in self.populations}
+
+        def place(population: PopulationRow) -> tuple[int, ...]:
+            before = () if population.split_from is None else place(rows[population.split_from])
+            return (*before, population.id)
+
+        pending = [p for p in self.populations if p.status is PopulationStatus.PENDING]
+        return tuple(sorted(pending, key=place))

@@ -5,14 +5,17 @@ host         each machine and process that worked on it
 arm          one prescription of the spec, with what theory predicts for it
 trial        one training run; its identity is the hash of its recipe, its recipe all that it is trained from
 cell         a named point of the study (arm, width, rate, seed) and the trial that serves it
-population   trials trained side by side, in the order in which they run
-composition  the members of a population from a step on: revision 0 before it starts, later ones for every change
+population   trials trained side by side; one that does not fit on a device is split: its trials go on as populations
+             of their own, which name it as `split_from`, but for those that had ended by then
+composition  the members of a population from a step on: revision 0 before it starts, later ones for every change, each
+             before it takes effect; a revision stands for all from its step on, whatever stood there before
 curve        training loss over steps; measurement: any other quantity of a tensor over steps
 """
 
 APPLICATION_ID = 0x77777365
 """Marks a SQLite file as a store of this package ("wwse")."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: populations could not be split, and a trial's recipe did not say when a finite loss counts as divergence."""
 
 SCHEMA = """
 CREATE TABLE study (
@@ -64,9 +67,10 @@ CREATE INDEX cell_trial ON cell (trial);
 
 CREATE TABLE population (
   id INTEGER PRIMARY KEY,
-  status TEXT NOT NULL CHECK (status IN ('pending', 'completed')),
+  status TEXT NOT NULL CHECK (status IN ('pending', 'completed', 'split')),
   host INTEGER REFERENCES host (id),
   seconds REAL,
+  split_from INTEGER REFERENCES population (id) CHECK (split_from < id),
   CHECK ((status = 'completed') = (seconds IS NOT NULL))
 ) STRICT;
 

@@ -235,6 +235,10 @@ def _recipe(
             "floor": rounded(training.floor),
         },
         "batch": training.batch,
+        "divergence": {
+            "margin": rounded(training.divergence.margin),
+            "steps": training.divergence.steps,
+        },
         "precision": training.precision,
         "corpus": corpus,
         "validation_windows": spec.validation_windows,

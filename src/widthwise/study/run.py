@@ -1,17 +1,18 @@
 """Run a study, or go on with one: every population that has not run yet, in order, into the store."""
 
+import json
 import os
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from widthwise.records import StoredStudy, check_store, read_study
-from widthwise.study.expand import expand
+from widthwise.study.checkpoints import remove_checkpoints
+from widthwise.study.expand import expand, shape_key
+from widthwise.study.run_state import Listener, Tracker
+from widthwise.study.runner import choose_device, host_facts
 from widthwise.study.spec_file import SpecSource, parse_spec
 from widthwise.study.store import create_store, left_open, writing
-from widthwise.study.workload import workloads
+from widthwise.study.train_stored import OutOfMemory, StoredTraining, split_stored, train_stored
 
 if TYPE_CHECKING:
     import torch
@@ -21,42 +22,8 @@ if TYPE_CHECKING:
 POPULATION_SIZE = 32
 """Members side by side unless asked otherwise; fixed for a store when it is made."""
 
-
-@dataclass(frozen=True)
-class RunState:
-    """Where a run stands.
-
-    Args:
-        populations, population: how many there are, and which (from 1) is at work; 0 before the first.
-        trials, trials_done: how many there are, and how many have ended.
-        width, members, step, steps: the population at work.
-        work_done, work: in tokens times parameters, of the whole study; `work_before` was done by earlier runs.
-        tokens_per_second: over this run; None at its start.
-        seconds: since this run began.
-    """
-
-    populations: int
-    population: int
-    trials: int
-    trials_done: int
-    width: int
-    members: int
-    step: int
-    steps: int
-    work_done: float
-    work_before: float
-    work: float
-    tokens_per_second: float | None
-    seconds: float
-
-    @property
-    def seconds_left(self) -> float | None:
-        """An estimate by the work done so far; None before any is done."""
-        done = self.work_done - self.work_before
-        return self.seconds * (self.work - self.work_done) / done if done > 0 else None
-
-
-Listener = Callable[[RunState], None]
+CHECKPOINT_SECONDS = 60.0
+"""How often the state of a population in training is kept unless asked otherwise: what a kill can cost."""
 
 
 def run_study(
@@ -66,6 +33,7 @@ def run_study(
     device: str = "auto",
     population_size: int = POPULATION_SIZE,
     listener: Listener | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> StoredStudy:
     """Run a specification into a store; an existing store of the same specification is continued.
 
@@ -75,38 +43,45 @@ def run_study(
         device: `cpu`, `cuda` or `auto`.
         population_size: members side by side, for a new store.
         listener: told how the run stands, now and then.
+        checkpoint_seconds: how often to keep the state of a population in training, in files beside the store.
 
     Raises:
         ValueError: bad input of any kind; files are then as they were.
     """
-    from widthwise.study.runner import choose_device
     from widthwise.train import load_corpus
 
     if os.path.exists(store):
         _require_same(source, store)
-        return resume_study(store, device=device, listener=listener)
+        return resume_study(store, device=device, listener=listener, checkpoint_seconds=checkpoint_seconds)
     chosen = choose_device(device)
     corpus = load_corpus(source.spec.corpus)
     corpus.require(batch=source.spec.training.batch, context=source.spec.model.context)
     plan = expand(source.spec, corpus=corpus.digest, population_size=population_size)
     create_store(store, name=source.spec.name, spec=source.text, corpus=corpus.digest, plan=plan)
-    return _train_pending(store, corpus, chosen, listener)
+    return _train_pending(store, corpus, chosen, listener, checkpoint_seconds)
 
 
-def resume_study(store: Path, *, device: str = "auto", listener: Listener | None = None) -> StoredStudy:
-    """Train what a store still lacks, each population as composed when the store was made.
+def resume_study(
+    store: Path,
+    *,
+    device: str = "auto",
+    listener: Listener | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> StoredStudy:
+    """Train what a store still lacks, each population as recorded, from its checkpoint where there is one.
+
+    Args as `run_study`'s.
 
     Raises:
         ValueError: not a store, its corpus has changed, no such device, or another process is writing it.
     """
-    from widthwise.study.runner import choose_device
     from widthwise.train import load_corpus
 
     study = read_study(store)
-    if all(population.completed for population in study.populations):
+    if not study.pending_populations():
         if left_open(store):
             with writing(store):
-                pass
+                remove_checkpoints(store)
         return study
     chosen = choose_device(device)
     corpus = load_corpus(parse_spec(study.spec).spec.corpus)
@@ -115,28 +90,40 @@ def resume_study(store: Path, *, device: str = "auto", listener: Listener | None
             f"corpus {corpus.name!r} is not the text that store {str(store)!r} was begun with "
             f"(SHA-256 {corpus.digest[:12]} instead of {study.corpus[:12]}); restore it or begin another store"
         )
-    return _train_pending(store, corpus, chosen, listener)
+    return _train_pending(store, corpus, chosen, listener, checkpoint_seconds)
 
 
 def _train_pending(
-    store: Path, corpus: "Corpus", device: "torch.device", listener: Listener | None
+    store: Path,
+    corpus: "Corpus",
+    device: "torch.device",
+    listener: Listener | None,
+    checkpoint_seconds: float,
 ) -> StoredStudy:
     """Train the populations that have not run, in order, as the store's only writer."""
-    from widthwise.study.runner import host_facts, train_trials
-
     with writing(store) as writer:
         study = read_study(store)  # by the one writer: nobody else can have finished a population since
         writer.register_host(host_facts(device))
-        tracker = _Tracker(study, listener)
-        for population in study.populations:
-            if population.completed:
-                continue
-            tracker.begin(population.id)
-            started = time.monotonic()
-            trials = [study.trials[id_] for id_ in population.trials]
-            results = train_trials(trials, corpus, device=device, progress=tracker.at_step)
-            writer.finish_population(population.id, results, seconds=time.monotonic() - started)
-            tracker.end()
+        tracker = Tracker(study, listener)
+        training = StoredTraining(store, writer, corpus, device, checkpoint_seconds, tracker)
+        too_many: dict[str, tuple[int, OutOfMemory]] = {}
+        pending = list(study.pending_populations())
+        while pending:
+            population = pending.pop(0)
+            shape = shape_key(json.loads(study.trials[population.trials[0]].recipe))
+            members = len(population.revisions[-1].trials)
+            size, lack = too_many.get(shape, (0, None))
+            if lack is not None and members >= max(size, 2):
+                split_stored(training, population.id, lack)  # as many of this shape did not fit a while ago
+            else:
+                lack = train_stored(training, study, population)
+                if lack is None:
+                    continue
+                too_many[shape] = (members, lack)
+            study = read_study(store)
+            tracker.read(study)
+            pending = list(study.pending_populations())
+        remove_checkpoints(store)
     return read_study(store)
 
 
@@ -147,63 +134,4 @@ def _require_same(source: SpecSource, store: Path) -> None:
         raise ValueError(
             f"store {str(store)!r} belongs to another specification ({begun.name!r}); "
             "give another --store, or `widthwise study resume` to go on with the one it has"
-        )
-
-
-class _Tracker:
-    """Turns populations and steps into `RunState`s."""
-
-    def __init__(self, study: StoredStudy, listener: Listener | None) -> None:
-        self._listener = listener
-        self._work = workloads(study)
-        self._total_work = sum(load.work for load in self._work.values())
-        self._trials = len(study.trials)
-        finished = [self._work[p.id] for p in study.populations if p.completed]
-        self._before = sum(load.work for load in finished)
-        self._done = self._before
-        self._trials_done = sum(load.members for load in finished)
-        self._tokens = 0
-        self._started = time.monotonic()
-        self._current = 0
-        self._step = 0
-
-    def begin(self, population: int) -> None:
-        self._current, self._step = population, 0
-        self._tell()
-
-    def at_step(self, step: int) -> None:
-        self._step = step
-        self._tell()
-
-    def end(self) -> None:
-        load = self._work[self._current]
-        self._done += load.work
-        self._tokens += load.tokens
-        self._trials_done += load.members
-        self._step = 0
-        self._tell(ended=True)
-
-    def _tell(self, *, ended: bool = False) -> None:
-        if self._listener is None:
-            return
-        load = self._work[self._current]
-        share = 0.0 if ended else self._step / load.steps
-        seconds = time.monotonic() - self._started
-        tokens = self._tokens + share * load.tokens
-        self._listener(
-            RunState(
-                populations=len(self._work),
-                population=self._current,
-                trials=self._trials,
-                trials_done=self._trials_done,
-                width=load.width,
-                members=load.members,
-                step=load.steps if ended else self._step,
-                steps=load.steps,
-                work_done=self._done + share * load.work,
-                work_before=self._before,
-                work=self._total_work,
-                tokens_per_second=tokens / seconds if tokens else None,
-                seconds=seconds,
-            )
         )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from widthwise.models import ReferenceModel
     from widthwise.optim import MemberUpdate
-    from widthwise.train import Corpus, Outcome
+    from widthwise.train import Checkpoints, Corpus, Member, Outcome, Record
     from widthwise.train import Recipe as TrainRecipe
 
 CURVE_POINTS = 50
@@ -68,14 +68,37 @@ def train_trials(
     *,
     device: "torch.device",
     progress: Callable[[int], None] | None = None,
+    checkpoints: "Checkpoints | None" = None,
+    record: "Record | None" = None,
 ) -> list[TrialResult]:
     """Train the trials of one population side by side, in the order given.
 
     Args:
         trials: all of one shape (`expand.shape_key`).
         progress: called now and then with the number of steps done.
+        checkpoints, record: as `train_population` takes them.
+
+    Raises:
+        torch.OutOfMemoryError: they do not fit on the device side by side.
     """
-    from widthwise.train import Member, train_population
+    from widthwise.train import train_population
+
+    shared, members = training_inputs(trials)
+    outcomes = train_population(
+        shared,
+        members,
+        corpus,
+        device=device,
+        progress=progress,
+        checkpoints=checkpoints,
+        record=record,
+    )
+    return [trial_result(trial.id, outcome) for trial, outcome in zip(trials, outcomes, strict=True)]
+
+
+def training_inputs(trials: Sequence[TrialRow]) -> tuple["TrainRecipe", list["Member"]]:
+    """What a population shares, and what each of its trials has of its own, as the training room takes it."""
+    from widthwise.train import Member
 
     recipes: list[Recipe] = [json.loads(trial.recipe) for trial in trials]
     shared = train_recipe(recipes[0])
@@ -89,13 +112,12 @@ def train_trials(
         )
         for recipe in recipes
     ]
-    outcomes = train_population(shared, members, corpus, device=device, progress=progress)
-    return [_result(trial.id, outcome) for trial, outcome in zip(trials, outcomes, strict=True)]
+    return shared, members
 
 
 def train_recipe(recipe: Recipe) -> "TrainRecipe":
     """What a population shares, as the training room takes it."""
-    from widthwise.train import Precision, WarmupCosine
+    from widthwise.train import LossLimit, Precision, WarmupCosine
     from widthwise.train import Recipe as TrainRecipe
 
     return TrainRecipe(
@@ -106,6 +128,7 @@ def train_recipe(recipe: Recipe) -> "TrainRecipe":
         precision=Precision(recipe["precision"]),
         validation_windows=recipe["validation_windows"],
         curve_points=CURVE_POINTS,
+        loss_limit=LossLimit(**recipe["divergence"]),
     )
 
 
@@ -141,7 +164,8 @@ def _update(recipe: Recipe) -> "MemberUpdate":
             return kinds[kind](**constants)
 
 
-def _result(trial: int, outcome: "Outcome") -> TrialResult:
+def trial_result(trial: int, outcome: "Outcome") -> TrialResult:
+    """How a trial ended, as the store keeps it."""
     divergence = outcome.divergence
     return TrialResult(
         trial=trial,

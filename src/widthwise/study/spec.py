@@ -217,6 +217,13 @@ class ArmSpec(_Section):
     learning_rates: LearningRates | None = None
 
 
+class DivergenceSpec(_Section):
+    """A training loss above ln(vocabulary) + `margin` for `steps` in a row after the warm-up is divergence."""
+
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    steps: Count = 50
+
+
 class TrainingSpec(_Section):
     """The horizon of every trial: warm-up as a share of the steps, then a cosine to `floor` times the rate."""
 
@@ -225,6 +232,7 @@ class TrainingSpec(_Section):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     floor: Annotated[float, Field(ge=0, le=1)] = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
+    divergence: DivergenceSpec = DivergenceSpec()
 
     @model_validator(mode="after")
     def _decays(self) -> "TrainingSpec":

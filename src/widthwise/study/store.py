@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from widthwise.records import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, TrialStatus, check_store
+from widthwise.study.checkpoints import CHECKPOINTS
 from widthwise.study.expand import StudyPlan
 from widthwise.study.recipe import canonical_json
 
@@ -91,12 +92,18 @@ def _write_plan(
         [(c.arm, c.width, c.learning_rate, c.seed, c.trial) for c in plan.cells],
     )
     for id_, trials in enumerate(plan.populations, start=1):
-        connection.execute("INSERT INTO population VALUES (?, 'pending', NULL, NULL)", (id_,))
-        connection.executemany(
-            "INSERT INTO composition VALUES (?, 0, ?, 0, ?)",
-            [(id_, position, trial) for position, trial in enumerate(trials)],
-        )
+        connection.execute("INSERT INTO population VALUES (?, 'pending', NULL, NULL, NULL)", (id_,))
+        _write_composition(connection, id_, revision=0, from_step=0, trials=trials)
     connection.execute("COMMIT")
+
+
+def _write_composition(
+    connection: sqlite3.Connection, population: int, *, revision: int, from_step: int, trials: Sequence[int]
+) -> None:
+    connection.executemany(
+        "INSERT INTO composition VALUES (?, ?, ?, ?, ?)",
+        [(population, revision, position, from_step, trial) for position, trial in enumerate(trials)],
+    )
 
 
 class StoreWriter:
@@ -117,17 +124,62 @@ class StoreWriter:
         """Record a population's results in one transaction: all of them or none."""
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            for r in results:
-                self._connection.execute(
-                    "UPDATE trial SET status = ?, reason = ?, step = ?, validation_loss = ? WHERE id = ?",
-                    (r.status.value, r.reason, r.step, r.validation_loss, r.trial),
-                )
-                self._connection.executemany(
-                    "INSERT INTO curve VALUES (?, ?, ?)", [(r.trial, step, loss) for step, loss in r.curve]
-                )
+            self._write_results(results)
             self._connection.execute(
                 "UPDATE population SET status = 'completed', host = ?, seconds = ? WHERE id = ?",
                 (self._host, seconds, population),
+            )
+
+    def revise_population(self, population: int, *, from_step: int, trials: Sequence[int]) -> None:
+        """Record who is trained from a step on; on the disk when this returns."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            (last,) = self._connection.execute(
+                "SELECT max(revision) FROM composition WHERE population = ?", (population,)
+            ).fetchone()
+            _write_composition(
+                self._connection, population, revision=last + 1, from_step=from_step, trials=trials
+            )
+
+    def next_population(self) -> int:
+        """The id of the next population that is made."""
+        return self._connection.execute("SELECT max(id) + 1 FROM population").fetchone()[0]
+
+    def split_population(
+        self,
+        population: int,
+        parts: Sequence[Sequence[int]],
+        *,
+        from_step: int,
+        results: Sequence[TrialResult],
+    ) -> None:
+        """Let a population's trials go on as populations of their own, in one transaction.
+
+        Args:
+            parts: the trials of each, in order; they get the ids from `next_population` on.
+            from_step: how many steps they have behind them: 0, or those of a checkpoint.
+            results: of the trials that are in no part, since they had ended by then.
+        """
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for id_, trials in enumerate(parts, start=self.next_population()):
+                self._connection.execute(
+                    "INSERT INTO population VALUES (?, 'pending', NULL, NULL, ?)", (id_, population)
+                )
+                _write_composition(self._connection, id_, revision=0, from_step=from_step, trials=trials)
+            self._write_results(results)
+            self._connection.execute(
+                "UPDATE population SET status = 'split', host = ? WHERE id = ?", (self._host, population)
+            )
+
+    def _write_results(self, results: Sequence[TrialResult]) -> None:
+        for r in results:
+            self._connection.execute(
+                "UPDATE trial SET status = ?, reason = ?, step = ?, validation_loss = ? WHERE id = ?",
+                (r.status.value, r.reason, r.step, r.validation_loss, r.trial),
+            )
+            self._connection.executemany(
+                "INSERT INTO curve VALUES (?, ?, ?)", [(r.trial, step, loss) for step, loss in r.curve]
             )
 
 
@@ -159,7 +211,7 @@ def writing(path: Path) -> Iterator[StoreWriter]:
 
 def left_open(path: Path) -> bool:
     """Whether a writer was stopped before it could close a store to one file."""
-    return any(path.with_name(path.name + ending).exists() for ending in ("-wal", ".lock"))
+    return any(path.with_name(path.name + ending).exists() for ending in ("-wal", ".lock", CHECKPOINTS))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from widthwise.records import StoredStudy
+from widthwise.records import PopulationStatus, StoredStudy
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,13 @@ class Workload:
 
 
 def workloads(study: StoredStudy) -> Mapping[int, Workload]:
-    """The workload of every population, by its id (imports torch for the models' shapes)."""
+    """The workload of every population that was not split, by its id (imports torch for the models' shapes)."""
     from widthwise.study.runner import train_recipe
 
     loads: dict[int, Workload] = {}
     for population in study.populations:
+        if population.status is PopulationStatus.SPLIT:
+            continue
         recipe = train_recipe(json.loads(study.trials[population.trials[0]].recipe))
         members = len(population.trials)
         tokens = members * recipe.schedule.steps * recipe.batch * recipe.model.context

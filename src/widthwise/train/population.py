@@ -115,6 +115,12 @@ class Population:
         """Everything that a step changes, in a fixed order."""
         return [*self.optimizer.tensors(), *self._copies.values()]
 
+    def restore_(self, values: Mapping[str, Tensor]) -> None:
+        """Take on what the optimizer's `snapshot` gave; copies of lower precision are made anew, to the same bits."""
+        self.optimizer.restore_(values)
+        for name, copy in self._copies.items():
+            copy.copy_(self.parameters[name])
+
     def losses(self, parameters: Mapping[str, Tensor], tokens_PxBxT1: Tensor) -> Tensor:
         """The mean next-token cross-entropy of each member, [P]."""
         weights = Weights(

@@ -6,7 +6,7 @@ the same whether it is run operation by operation or recorded once and replayed 
 Shape legend: P members, S data seeds, B sequences, T positions, L steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ class TrainingStep:
         device = stream_P.device
         steps = recipe.schedule.steps
         self.population = population
-        self.health = Health(len(stream_P), device)
+        self.health = Health(recipe, len(stream_P), device)
         self.losses_LxP = torch.full((steps, len(stream_P)), float("nan"), device=device)
         self._batches, self._stream_P = batches, stream_P
         self._losses = population.losses if losses is None else losses
@@ -61,6 +61,27 @@ class TrainingStep:
         losses_P = losses_P.detach()
         self.health.observe(self._step, losses_P)
         self.losses_LxP.index_copy_(0, self._step - 1, losses_P[None])
+
+    @property
+    def done(self) -> int:
+        """How many steps were trained (waits for the device)."""
+        return int(self._step.item())
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """All that training goes on from after `done` steps, by name, each [P, ...]; the tensors themselves."""
+        return {
+            **self.population.optimizer.snapshot(),
+            **self.health.snapshot(),
+            "losses": self.losses_LxP[: self.done].T,
+        }
+
+    def restore_(self, values: Mapping[str, Tensor], *, done: int) -> None:
+        """Go on from what `snapshot` gave after `done` steps: of these members, on any device."""
+        self.population.restore_(values)
+        self.health.restore_(values)
+        self.losses_LxP.fill_(float("nan"))
+        self.losses_LxP[:done].copy_(values["losses"].T)
+        self._step.fill_(done)
 
     def tensors(self) -> list[Tensor]:
         """Everything that a step changes, in a fixed order."""

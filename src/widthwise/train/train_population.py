@@ -1,19 +1,20 @@
-"""Train a population to its horizon.
+"""Train a population to its horizon: look at its members now and then, drop the dead, keep what a kill must not lose.
 
-Shape legend: P members, L steps.
+Everything that is decided on the way is decided at the same steps whatever the device and the number of members.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
-from widthwise.train.batches import Batches, validation_windows
+from widthwise.train.batches import Batches
+from widthwise.train.checkpoint import Checkpoint, CheckpointKeeper, Checkpoints, run_identity
+from widthwise.train.compaction import Record, RecordInMemory, Revision, in_force, members_at
 from widthwise.train.corpus import Corpus
-from widthwise.train.member import Divergence, Member, Outcome, Recipe
-from widthwise.train.population import Population
-from widthwise.train.step import TrainingStep
-from widthwise.train.step_graph import Engine, engine_for, stepper
+from widthwise.train.member import Member, Outcome, Recipe
+from widthwise.train.stage import Job, Stage, Start, data_seeds, free_memory
+from widthwise.train.step_graph import Engine
 
 _POLL = 20
 """Steps between looks at which members are alive; each look waits for the device."""
@@ -30,8 +31,13 @@ def train_population(
     device: torch.device,
     progress: Progress | None = None,
     engine: Engine | None = None,
+    checkpoints: Checkpoints | None = None,
+    record: Record | None = None,
 ) -> tuple[Outcome, ...]:
     """Train all members to the horizon and return how each ended, in the order given.
+
+    A member that diverges (`Health`) is trained on beside the others until at most half are alive; then these go on
+    alone, if that pays. With none alive training ends.
 
     Args:
         recipe: what the members share.
@@ -39,35 +45,101 @@ def train_population(
         corpus: must hold a batch (`Corpus.require`).
         progress: called now and then with the number of steps done.
         engine: how steps are run; by default what suits the device and the horizon (`engine_for`).
+        checkpoints: where the training's state is kept, and gone on from if it is there; on a CPU with the bits of
+            a training that was never stopped.
+        record: who was trained from which step on, and where changes of that are written before they take effect.
+            What it holds already is repeated, not decided anew.
 
     Raises:
         ValueError: no members, numbers that are not those of the model's tensors, or too short a corpus.
+        torch.OutOfMemoryError: the members do not fit on the device side by side; checkpoint and record stay.
     """
     _require(recipe, members)
     corpus.require(batch=recipe.batch, context=recipe.model.context)
-    steps, context = recipe.schedule.steps, recipe.model.context
-    data_seeds = sorted({m.data_seed for m in members})
-    stream_P = torch.tensor([data_seeds.index(m.data_seed) for m in members], device=device)
-    batches = Batches(corpus, data_seeds, steps=steps, batch=recipe.batch, context=context, device=device)
-    population = Population(recipe, members, device)
-    chosen = engine_for(recipe, population) if engine is None else engine
-    step = TrainingStep(recipe, population, batches, stream_P, losses=chosen.losses(population))
-    run = stepper(step, chosen)
-    done = 0
-    while done < steps:
-        done += run()
-        if done % _POLL == 0 or done >= steps:
-            if progress is not None:
-                progress(done)
-            if step.health.all_dead(population.optimizer):
-                break
-    windows = validation_windows(corpus, windows=recipe.validation_windows, context=context, device=device)
-    validation = population.validation_losses(windows).tolist()
-    curves = _curves(step.losses_LxP, recipe.curve_points)
-    return tuple(
-        _outcome(*ending, steps=steps)
-        for ending in zip(step.health.findings(population.optimizer), validation, curves, strict=True)
+    job = Job(recipe, members, corpus, device, engine)
+    identity = run_identity(recipe, members, corpus)
+    keeper = None if checkpoints is None else CheckpointKeeper(checkpoints)
+    found = None if keeper is None else keeper.load(identity)
+    if record is None:
+        everybody = tuple(range(len(members)))
+        record = RecordInMemory(
+            Revision(0, everybody) if found is None else Revision(found.step, found.members)
+        )
+    start, outcomes = _start(record, found, len(members))
+    record.begin(start.done)
+    batches = Batches(
+        corpus,
+        data_seeds(members),
+        steps=recipe.schedule.steps,
+        batch=recipe.batch,
+        context=recipe.model.context,
+        device=device,
     )
+    stage = Stage(job, start, batches)
+    done, steps = start.done, recipe.schedule.steps
+    while done < steps:
+        before, done = done, done + stage.advance()
+        planned = [r for r in in_force(record.revisions()) if before < r.from_step <= done]
+        if done % _POLL and done < steps and not planned:
+            continue
+        if progress is not None:
+            progress(done)
+        alive = stage.alive()
+        if not alive or done >= steps:
+            break
+        going_on = _going_on(record, stage, alive, planned, done)
+        if going_on != stage.members:
+            outcomes |= {p: o for p, o in stage.outcomes(ended=False).items() if p not in going_on}
+            start = stage.rest(going_on)
+            del stage  # two stages do not fit on a device that one fills
+            free_memory(device)
+            stage = Stage(job, start, batches)
+        if keeper is not None and keeper.due():
+            keeper.save(Checkpoint(identity, done, stage.members, outcomes, stage.snapshot()))
+    outcomes |= stage.outcomes(ended=True)
+    return tuple(outcomes[position] for position in range(len(members)))
+
+
+def _start(record: Record, found: Checkpoint | None, members: int) -> tuple[Start, dict[int, Outcome]]:
+    """Where training begins, and the outcomes of those who ended before: as the checkpoint says, or at step 0."""
+    revisions = record.revisions()
+    if found is not None and members_at(revisions, found.step) == found.members:
+        return Start(found.step, found.members, found.tensors), dict(found.ended)
+    if found is not None:
+        warnings.warn(
+            f"the checkpoint of step {found.step} has the members {list(found.members)}, the record "
+            f"{members_at(revisions, found.step)}: it is not used; training begins at step 0",
+            stacklevel=3,
+        )
+    if members_at(revisions, 0) is None:
+        # These came from another population's checkpoint, and it is gone: from the beginning, all of them.
+        warnings.warn(
+            f"the checkpoint of step {revisions[0].from_step}, from which these members were to go on, is "
+            "not there; training begins at step 0",
+            stacklevel=3,
+        )
+        record.revise(Revision(0, tuple(range(members))))
+    first = members_at(record.revisions(), 0)
+    assert first is not None
+    return Start(0, first, None), {}
+
+
+def _going_on(
+    record: Record, stage: Stage, alive: tuple[int, ...], planned: Sequence[Revision], done: int
+) -> tuple[int, ...]:
+    """Who is trained from here on; a change is recorded before it is returned."""
+    if planned:
+        # An accelerator need not repeat a run to the bit: whoever is alive here stays, whatever the record says.
+        wanted = planned[-1].members
+        going_on = tuple([p for p in wanted if p in stage.members] + [p for p in alive if p not in wanted])
+        if going_on != wanted:
+            record.revise(Revision(done, going_on))
+        return going_on
+    decided_until = in_force(record.revisions())[-1].from_step
+    if done < decided_until or 2 * len(alive) > len(stage.members) or not stage.compaction_pays(len(alive)):
+        return stage.members
+    record.revise(Revision(done, alive))
+    return alive
 
 
 def _require(recipe: Recipe, members: Sequence[Member]) -> None:
@@ -78,27 +150,3 @@ def _require(recipe: Recipe, members: Sequence[Member]) -> None:
         if set(member.numbers) != names:
             wrong = sorted(names ^ set(member.numbers))
             raise ValueError(f"member {position} and the model disagree about the tensors {wrong}")
-
-
-def _outcome(
-    finding: tuple[int, str] | None, validation: float, curve: list[tuple[int, float]], *, steps: int
-) -> Outcome:
-    finite = tuple(point for point in curve if abs(point[1]) < float("inf"))
-    if finding is not None:
-        return Outcome(None, Divergence(*finding), finite)
-    if not abs(validation) < float("inf"):
-        return Outcome(None, Divergence(steps, "non-finite validation loss"), finite)
-    return Outcome(validation, None, finite)
-
-
-def _curves(losses_LxP: Tensor, points: int) -> list[list[tuple[int, float]]]:
-    """Per member: (last step, mean loss) of each of `points` equal stretches of the training curve."""
-    steps, members = losses_LxP.shape
-    ends = sorted({round(steps * (i + 1) / points) for i in range(points)} - {0})
-    curves: list[list[tuple[int, float]]] = [[] for _ in range(members)]
-    start = 0
-    for end in ends:
-        for curve, mean in zip(curves, losses_LxP[start:end].double().mean(0).tolist(), strict=True):
-            curve.append((end, mean))
-        start = end
-    return curves

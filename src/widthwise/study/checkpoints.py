@@ -1,0 +1,36 @@
+"""Where populations in training keep their state: files in a folder beside the store, gone when they are not needed.
+
+They hold nothing that the store needs. Without them a population begins again, and ends with the same results.
+"""
+
+import contextlib
+from pathlib import Path
+
+CHECKPOINTS = ".checkpoints"
+"""Ends the folder's name; its beginning is the store's."""
+
+
+def checkpoint_path(store: Path, population: int) -> Path:
+    """The file of one population.
+
+    Example:
+        >>> checkpoint_path(Path("runs/s.sqlite"), 3).as_posix()
+        'runs/s.sqlite.checkpoints/population-3'
+    """
+    return store.with_name(store.name + CHECKPOINTS) / f"population-{population}"
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove the file of a population whose results are in the store, and the folder if it was the last."""
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
+
+
+def remove_checkpoints(store: Path) -> None:
+    """Remove all of them: what a kill left of populations that have ended, too."""
+    folder = checkpoint_path(store, 0).parent
+    for path in folder.glob("population-*"):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()

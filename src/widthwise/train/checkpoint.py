@@ -1,0 +1,169 @@
+"""Checkpoints of a population: where its training stood, for a run that was stopped to go on from, bit for bit.
+
+A checkpoint belongs to one recipe, one list of members and one corpus: their hash is in it. Anything else, and
+anything damaged, is left aside with a warning, and training begins at step 0.
+"""
+
+import hashlib
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from widthwise.train.checkpoint_file import read_tensors, write_tensors
+from widthwise.train.corpus import Corpus
+from widthwise.train.member import Divergence, Member, Outcome, Recipe
+
+SHARE = 0.05
+"""Checkpoints are written less often than asked where they would otherwise take more than this share of the time."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a population stood.
+
+    Args:
+        identity: see `run_identity`.
+        step: how many steps were done.
+        members: who was still trained, as positions in the list of members, in the order of the tensors.
+        ended: the outcomes of those who were dropped before.
+        tensors: by name, [P, ...], P being the number of `members`; see `TrainingStep.snapshot`.
+    """
+
+    identity: str
+    step: int
+    members: tuple[int, ...]
+    ended: Mapping[int, Outcome]
+    tensors: Mapping[str, Tensor]
+
+
+def run_identity(recipe: Recipe, members: Sequence[Member], corpus: Corpus) -> str:
+    """SHA-256 over all that a population's training depends on but the machine, hexadecimal."""
+    own = [(sorted(m.numbers.items()), m.init_seed, m.data_seed) for m in members]
+    return hashlib.sha256(repr((recipe, own, corpus.digest)).encode()).hexdigest()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint in place of the one before; see `write_tensors`."""
+    header = {
+        "identity": checkpoint.identity,
+        "step": checkpoint.step,
+        "members": list(checkpoint.members),
+        "ended": {str(position): _outcome_json(outcome) for position, outcome in checkpoint.ended.items()},
+    }
+    write_tensors(path, header, checkpoint.tensors)
+
+
+def load_checkpoint(path: Path, *, identity: str) -> Checkpoint | None:
+    """The checkpoint of a run, or None if there is none, with a warning if what is there is not it."""
+    try:
+        header, tensors = read_tensors(path)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        _warn_unusable(path, str(error))
+        return None
+    if header["identity"] != identity:
+        _warn_unusable(path, "it belongs to another recipe, other members or another corpus")
+        return None
+    return Checkpoint(
+        identity=identity,
+        step=header["step"],
+        members=tuple(header["members"]),
+        ended={int(position): _outcome(fields) for position, fields in header["ended"].items()},
+        tensors=tensors,
+    )
+
+
+def part_of_checkpoint(checkpoint: Checkpoint, members: Sequence[int], *, identity: str) -> Checkpoint:
+    """The checkpoint of a population of some of the members, alone.
+
+    Args:
+        members: positions, all among `checkpoint.members`; they become 0, 1, ... of the new population.
+        identity: the new population's.
+    """
+    rows = [checkpoint.members.index(position) for position in members]
+    return Checkpoint(
+        identity=identity,
+        step=checkpoint.step,
+        members=tuple(range(len(rows))),
+        ended={},
+        tensors={name: tensor[rows] for name, tensor in checkpoint.tensors.items()},
+    )
+
+
+def _warn_unusable(path: Path, reason: str) -> None:
+    warnings.warn(f"checkpoint {str(path)!r} is not used: {reason}; training begins at step 0", stacklevel=4)
+
+
+def _outcome_json(outcome: Outcome) -> dict[str, Any]:
+    assert outcome.divergence is not None  # only the dead are dropped
+    divergence = outcome.divergence
+    return {"step": divergence.step, "reason": divergence.reason, "curve": outcome.curve}
+
+
+def _outcome(fields: Mapping[str, Any]) -> Outcome:
+    curve = tuple((step, loss) for step, loss in fields["curve"])
+    return Outcome(None, Divergence(fields["step"], fields["reason"]), curve)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where and how often a population's state is kept.
+
+    Args:
+        path: the file, replaced each time; its folder is made if it is not there.
+        every_seconds: at least; more where `SHARE` asks for it.
+
+    Raises:
+        ValueError: a negative interval.
+    """
+
+    path: Path
+    every_seconds: float
+
+    def __post_init__(self) -> None:
+        if not self.every_seconds >= 0:
+            raise ValueError(
+                f"checkpoints every {self.every_seconds} seconds: the interval must be at least 0"
+            )
+
+
+class CheckpointKeeper:
+    """Writes a population's checkpoints when they are due.
+
+    A checkpoint that cannot be written (a full disk) costs a warning, once, not the run.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._checkpoints, self._clock = checkpoints, clock
+        self._due = clock() + checkpoints.every_seconds
+        self._failed = False
+
+    def load(self, identity: str) -> Checkpoint | None:
+        """What a run can go on from; see `load_checkpoint`."""
+        return load_checkpoint(self._checkpoints.path, identity=identity)
+
+    def due(self) -> bool:
+        """Whether it is time."""
+        return self._clock() >= self._due
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, and say when the next is due."""
+        began, path = self._clock(), self._checkpoints.path
+        try:
+            path.parent.mkdir(exist_ok=True)
+            save_checkpoint(path, checkpoint)
+        except OSError as error:
+            if not self._failed:
+                warnings.warn(
+                    f"checkpoint {str(path)!r} cannot be written: {error}; training goes on without",
+                    stacklevel=3,
+                )
+            self._failed = True
+        now = self._clock()
+        self._due = now + max(self._checkpoints.every_seconds, (now - began) * (1 / SHARE - 1))
