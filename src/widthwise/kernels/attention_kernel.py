@@ -15,7 +15,7 @@ lse and delta [S, H, T].
 
 # Triton's kernels are not typed Python.
 # pyright: reportMissingImports=false, reportInvalidTypeForm=false, reportCallIssue=false
-# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false
+# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportArgumentType=false
 
 import triton
 import triton.language as tl

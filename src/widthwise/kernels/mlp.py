@@ -17,19 +17,46 @@ from widthwise.models.layers import product
 
 @dataclass(frozen=True)
 class Tile:
-    """How a product is cut: a program's rows and columns, its step along the contraction, and its resources."""
+    """How a product is cut: a program's rows and columns, its step along the contraction, and its resources.
+
+    Args:
+        programs: on each of the device's multiprocessors; 0 for a program for every tile.
+    """
 
     rows: int
     columns: int
     inner: int
     warps: int
     stages: int
+    programs: int
 
 
-TIMES_TILE = Tile(rows=128, columns=128, inner=64, warps=4, stages=2)
-"""The fastest of 15 on an H200 at widths 128 to 2048."""
+GELU_TILE = Tile(rows=64, columns=128, inner=64, warps=4, stages=3, programs=2)
+TIMES_TILE = Tile(rows=128, columns=128, inner=64, warps=4, stages=2, programs=0)
+
+GELU_WIDTH = 256
+"""Up to this width the GELU is evaluated in the product's tiles; wider, the product alone keeps a device busy."""
 
 GELU_BLOCK = 2048
+
+
+def product_gelu(
+    h_PxNxD: Tensor, w_PxDxF: Tensor, scales_P: Tensor, *, tile: Tile = GELU_TILE
+) -> tuple[Tensor, Tensor]:
+    """gelu(scale u) and scale gelu'(scale u) of u = h W, both [P, N, F]."""
+    from widthwise.kernels.mlp_kernel import product_gelu as kernel
+
+    g_PxNxF = h_PxNxD.new_empty(*h_PxNxD.shape[:2], w_PxDxF.shape[2])
+    slope_PxNxF = torch.empty_like(g_PxNxF)
+    operands = (
+        _blocks(h_PxNxD, tile.rows, tile.inner),
+        _blocks(w_PxDxF, tile.inner, tile.columns),
+        _blocks(g_PxNxF, tile.rows, tile.columns),
+        _blocks(slope_PxNxF, tile.rows, tile.columns),
+        scales_P,
+    )
+    _launch(kernel, operands, g_PxNxF, h_PxNxD.shape[2], tile)
+    return g_PxNxF, slope_PxNxF
 
 
 def gelu_(u_PxNxF: Tensor, scales_P: Tensor) -> Tensor:
@@ -48,38 +75,47 @@ def product_times(
     y_PxNxD: Tensor, w_PxFxD: Tensor, slope_PxNxF: Tensor, *, tile: Tile = TIMES_TILE
 ) -> Tensor:
     """(y W^T) * slope, [P, N, F]."""
-    from triton.tools.tensor_descriptor import TensorDescriptor
-
     from widthwise.kernels.mlp_kernel import product_times as kernel
 
-    def blocks(tensor: Tensor, rows: int, columns: int) -> TensorDescriptor:
-        return TensorDescriptor.from_tensor(tensor, [1, rows, columns])
-
-    members, tokens, inner = y_PxNxD.shape
-    features = w_PxFxD.shape[1]
     out_PxNxF = torch.empty_like(slope_PxNxF)
-    kernel[(members * -(-tokens // tile.rows) * -(-features // tile.columns),)](
-        blocks(y_PxNxD, tile.rows, tile.inner),
-        blocks(w_PxFxD, tile.columns, tile.inner),
-        blocks(slope_PxNxF, tile.rows, tile.columns),
-        blocks(out_PxNxF, tile.rows, tile.columns),
-        tokens,
-        features,
-        inner,
-        ROWS=tile.rows,
-        COLUMNS=tile.columns,
-        INNER=tile.inner,
-        num_warps=tile.warps,
-        num_stages=tile.stages,
+    operands = (
+        _blocks(y_PxNxD, tile.rows, tile.inner),
+        _blocks(w_PxFxD, tile.columns, tile.inner),
+        _blocks(slope_PxNxF, tile.rows, tile.columns),
+        _blocks(out_PxNxF, tile.rows, tile.columns),
     )
+    _launch(kernel, operands, out_PxNxF, y_PxNxD.shape[2], tile)
     return out_PxNxF
+
+
+def _blocks(tensor: Tensor, rows: int, columns: int) -> Any:
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
+    return TensorDescriptor.from_tensor(tensor, [1, rows, columns])
+
+
+def _launch(kernel: Any, operands: tuple[Any, ...], result: Tensor, inner: int, tile: Tile) -> None:
+    members, rows, columns = result.shape
+    tiles = members * -(-rows // tile.rows) * -(-columns // tile.columns)
+    programs = tiles
+    if tile.programs and result.is_cuda:
+        processors = torch.cuda.get_device_properties(result.device).multi_processor_count
+        programs = min(tiles, tile.programs * processors)
+    kernel[(programs,)](
+        *operands, rows, columns, inner, tiles,
+        ROWS=tile.rows, COLUMNS=tile.columns, INNER=tile.inner,
+        num_warps=tile.warps, num_stages=tile.stages,
+    )  # fmt: skip
 
 
 class _Mlp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor, up: Tensor, down: Tensor, scales: Tensor) -> Tensor:
-        slope = product(h, up)  # until the GELU makes it so
-        g = gelu_(slope, scales)
+        if h.shape[2] <= GELU_WIDTH:
+            g, slope = product_gelu(h, up, scales)
+        else:
+            slope = product(h, up)  # until the GELU makes it so
+            g = gelu_(slope, scales)
         ctx.save_for_backward(h, up, down, g, slope)
         return product(g, down)
 

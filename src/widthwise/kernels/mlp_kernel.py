@@ -16,7 +16,7 @@ Shape legend: P members, N tokens, D width, F hidden features.
 
 # Triton's kernels are not typed Python.
 # pyright: reportMissingImports=false, reportInvalidTypeForm=false, reportCallIssue=false
-# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false
+# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportGeneralTypeIssues=false
 
 import triton
 import triton.language as tl
@@ -38,16 +38,6 @@ def gelu_and_slope(u):
 
 
 @triton.jit
-def _place(rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """The member and the tile of this program; programs that follow one another share rows."""
-    across = tl.cdiv(columns, COLUMNS)
-    down = tl.cdiv(rows, ROWS)
-    program = tl.program_id(0)
-    tile = program % (across * down)
-    return program // (across * down), tile // across * ROWS, tile % across * COLUMNS
-
-
-@triton.jit
 def gelu(u, g, scales, elements, BLOCK: tl.constexpr):
     """g = gelu(scale u), and u becomes the slope: one block of one member's elements, u [P, elements]."""
     member = tl.program_id(1)
@@ -61,16 +51,44 @@ def gelu(u, g, scales, elements, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def product_gelu(
+    h, w, g, slope, scales, rows, columns, inner, tiles,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
+):  # fmt: skip
+    """gelu(scale h W) and its slope: h [P, N, D], W [P, D, F]. A program goes through tiles that lie as far apart as there are programs."""
+    across = tl.cdiv(columns, COLUMNS)
+    each = across * tl.cdiv(rows, ROWS)
+    for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):
+        member = tile // each
+        row = tile % each // across * ROWS
+        column = tile % across * COLUMNS
+        total = tl.zeros((ROWS, COLUMNS), tl.float32)
+        for k in range(0, inner, INNER):
+            left = h.load([member, row, k]).reshape(ROWS, INNER)
+            right = w.load([member, k, column]).reshape(INNER, COLUMNS)
+            total = tl.dot(left, right, total)
+        scale = tl.load(scales + member)
+        value, gradient = gelu_and_slope(scale * total)
+        g.store([member, row, column], value.to(g.dtype).reshape(1, ROWS, COLUMNS))
+        slope.store([member, row, column], (scale * gradient).to(g.dtype).reshape(1, ROWS, COLUMNS))
+
+
+@triton.jit
 def product_times(
-    y, w, slope, out, rows, columns, inner,
+    y, w, slope, out, rows, columns, inner, tiles,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
 ):  # fmt: skip
     """(y W^T) * slope: y [P, N, D], W [P, F, D], slope [P, N, F]."""
-    member, row, column = _place(rows, columns, ROWS, COLUMNS)
-    total = tl.zeros((ROWS, COLUMNS), tl.float32)
-    for k in range(0, inner, INNER):
-        left = y.load([member, row, k]).reshape(ROWS, INNER)
-        right = w.load([member, column, k]).reshape(COLUMNS, INNER)
-        total = tl.dot(left, right.T, total)
-    factor = slope.load([member, row, column]).reshape(ROWS, COLUMNS).to(tl.float32)
-    out.store([member, row, column], (total * factor).to(out.dtype).reshape(1, ROWS, COLUMNS))
+    across = tl.cdiv(columns, COLUMNS)
+    each = across * tl.cdiv(rows, ROWS)
+    for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):
+        member = tile // each
+        row = tile % each // across * ROWS
+        column = tile % across * COLUMNS
+        total = tl.zeros((ROWS, COLUMNS), tl.float32)
+        for k in range(0, inner, INNER):
+            left = y.load([member, row, k]).reshape(ROWS, INNER)
+            right = w.load([member, column, k]).reshape(COLUMNS, INNER)
+            total = tl.dot(left, right.T, total)
+        factor = slope.load([member, row, column]).reshape(ROWS, COLUMNS).to(tl.float32)
+        out.store([member, row, column], (total * factor).to(out.dtype).reshape(1, ROWS, COLUMNS))

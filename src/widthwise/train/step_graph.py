@@ -56,7 +56,8 @@ def engine_for(recipe: Recipe, population: Population) -> Engine:
     steps = recipe.schedule.steps
     cuda = all(p.is_cuda for p in population.parameters.values())
     captured = cuda and population.optimizer.fused and steps >= CAPTURED_FROM
-    return Engine(captured=captured, compiled=cuda and steps >= COMPILED_FROM)
+    compiled = cuda and population.functions is PLAIN and steps >= COMPILED_FROM
+    return Engine(captured=captured, compiled=compiled)
 
 
 def stepper(step: TrainingStep, engine: Engine) -> Callable[[], int]:
@@ -95,7 +96,7 @@ class CapturedStep:
         return PROVEN_STEPS
 
     def _proven(self) -> Callable[[], None]:
-        step = self._step
+        step, first = self._step, self._step.done
         start = [tensor.clone() for tensor in step.tensors()]
         ends: list[Tensor] = []
         stream = torch.cuda.Stream()
@@ -105,7 +106,7 @@ class CapturedStep:
                 _restore(step.tensors(), start)
                 for _ in range(PROVEN_STEPS):
                     step.run()
-                ends.append(_fingerprint(step))
+                ends.append(_fingerprint(step, first))
             _restore(step.tensors(), start)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
@@ -115,7 +116,7 @@ class CapturedStep:
         for _ in range(PROVEN_STEPS):
             graph.replay()
         between_runs = relative_difference(ends[0], ends[1])
-        of_replays = relative_difference(_fingerprint(step), ends[1])
+        of_replays = relative_difference(_fingerprint(step, first), ends[1])
         if of_replays <= TOLERATED * between_runs + ROUNDING:
             return graph.replay
         warnings.warn(
@@ -134,9 +135,9 @@ def _restore(tensors: list[Tensor], values: list[Tensor]) -> None:
         tensor.copy_(value)
 
 
-def _fingerprint(step: TrainingStep) -> Tensor:
-    """The losses of the first steps, and the mean size of each member's tensors, [rows, P] in float64."""
-    losses = step.losses_LxP[:PROVEN_STEPS].double()
+def _fingerprint(step: TrainingStep, first: int) -> Tensor:
+    """The losses of the steps after `first`, and the mean size of each member's tensors, [rows, P] in float64."""
+    losses = step.losses_LxP[first : first + PROVEN_STEPS].double()
     sizes = [p.flatten(1).abs().mean(1, dtype=torch.float64) for p in step.population.parameters.values()]
     return torch.cat([losses, torch.stack(sizes)])
 
