@@ -5,8 +5,7 @@
 
 Ordinary code keeps u, and in the backward pass writes dy W_down^T, reads it with u, evaluates a second error function
 and writes the result. The slope needs no more memory than u; multiplying by it is free where a product's tile is still
-in registers. (The GELU itself in the first product's tiles was tried: its arithmetic then has nothing to hide behind,
-and cost more than the 16 bytes that it saved.)
+in registers. The GELU itself is free there only for small widths, whose product leaves the arithmetic idle.
 
 Tiles come and go by TMA descriptors of three dimensions, whose hardware keeps to the bounds of each: any number of rows
 will do, and no tile of one member reaches into the next.
@@ -55,7 +54,11 @@ def product_gelu(
     h, w, g, slope, scales, rows, columns, inner, tiles,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
 ):  # fmt: skip
-    """gelu(scale h W) and its slope: h [P, N, D], W [P, D, F]. A program goes through tiles that lie as far apart as there are programs."""
+    """gelu(scale h W) and its slope: h [P, N, D], W [P, D, F].
+
+    A program makes one tile after another: while it evaluates the GELU of one, the next one's operands are on their
+    way. Tiles that are made at one time share rows.
+    """
     across = tl.cdiv(columns, COLUMNS)
     each = across * tl.cdiv(rows, ROWS)
     for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):
@@ -75,20 +78,23 @@ def product_gelu(
 
 @triton.jit
 def product_times(
-    y, w, slope, out, rows, columns, inner, tiles,
+    y, w, slope, out, rows, columns, inner,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
 ):  # fmt: skip
-    """(y W^T) * slope: y [P, N, D], W [P, F, D], slope [P, N, F]."""
+    """(y W^T) * slope: y [P, N, D], W [P, F, D], slope [P, N, F]. A program makes one tile.
+
+    Several programs share a multiprocessor, and hide one another's waits better than a loop over tiles does.
+    """
     across = tl.cdiv(columns, COLUMNS)
     each = across * tl.cdiv(rows, ROWS)
-    for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=True):
-        member = tile // each
-        row = tile % each // across * ROWS
-        column = tile % across * COLUMNS
-        total = tl.zeros((ROWS, COLUMNS), tl.float32)
-        for k in range(0, inner, INNER):
-            left = y.load([member, row, k]).reshape(ROWS, INNER)
-            right = w.load([member, column, k]).reshape(COLUMNS, INNER)
-            total = tl.dot(left, right.T, total)
-        factor = slope.load([member, row, column]).reshape(ROWS, COLUMNS).to(tl.float32)
-        out.store([member, row, column], (total * factor).to(out.dtype).reshape(1, ROWS, COLUMNS))
+    tile = tl.program_id(0)
+    member = tile // each
+    row = tile % each // across * ROWS
+    column = tile % across * COLUMNS
+    total = tl.zeros((ROWS, COLUMNS), tl.float32)
+    for k in range(0, inner, INNER):
+        left = y.load([member, row, k]).reshape(ROWS, INNER)
+        right = w.load([member, column, k]).reshape(COLUMNS, INNER)
+        total = tl.dot(left, right.T, total)
+    factor = slope.load([member, row, column]).reshape(ROWS, COLUMNS).to(tl.float32)
+    out.store([member, row, column], (total * factor).to(out.dtype).reshape(1, ROWS, COLUMNS))
