@@ -3,12 +3,14 @@
 Shape legend: P members, B sequences, T positions, N = B * T tokens, I and O features, V vocabulary, D width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 NORM_EPSILON = 1e-6
 """Added to the variance in a layer norm."""
@@ -56,6 +58,14 @@ class Weights:
         if self.multipliers is None:
             return y
         return y * self.multipliers[name].to(self.dtype).view(-1, 1, 1)
+
+
+def recomputed(block: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The same function, of which the backward pass keeps the arguments alone and computes the rest again.
+
+    Nothing in a model is random, so no generator's state is kept: reading it would stop a recorded step.
+    """
+    return partial(checkpoint, block, use_reentrant=False, preserve_rng_state=False)
 
 
 def member_cross_entropy(logits_PxNxV: Tensor, targets_PxN: Tensor) -> Tensor:

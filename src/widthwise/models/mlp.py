@@ -67,8 +67,12 @@ class MLP:
         *,
         multipliers: Mapping[str, Tensor] | None = None,
         dtype: torch.dtype = torch.float32,
+        recompute: bool = False,
     ) -> Tensor:
-        """Next-token logits of every member: tokens [P, B, T] give [P, B * T, V]. Arguments as the Transformer's."""
+        """Next-token logits of every member: tokens [P, B, T] give [P, B * T, V]. Arguments as the Transformer's.
+
+        A layer keeps its output alone, which is the next one's input, so that `recompute` changes nothing.
+        """
         P, B, T = tokens_PxBxT.shape
         w = Weights(parameters, multipliers, dtype)
         x_PxBxTxD = torch.zeros((P, B, T, self.width), dtype=dtype, device=tokens_PxBxT.device)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from widthwise.models.layers import Weights
+from widthwise.models.layers import Weights, recomputed
 from widthwise.models.tensor import ModelTensor, count_parameters, require_positive
 
 
@@ -78,6 +78,7 @@ class Transformer:
         *,
         multipliers: Mapping[str, Tensor] | None = None,
         dtype: torch.dtype = torch.float32,
+        recompute: bool = False,
     ) -> Tensor:
         """Next-token logits of every member: tokens [P, B, T] give [P, B * T, V].
 
@@ -86,6 +87,7 @@ class Transformer:
             tokens_PxBxT: token ids; T may be shorter than the context.
             multipliers: name -> [P] forward multipliers; None when folded into the weights.
             dtype: the compute precision.
+            recompute: keep nothing of a block but its input; the backward pass computes the rest again.
         """
         P, B, T = tokens_PxBxT.shape
         D = self.width
@@ -94,14 +96,18 @@ class Transformer:
         positions_PxTxD = w.table("position_embedding")[:, :T]
         x_PxNxD = (x_PxNxD.view(P, B, T, D) + positions_PxTxD[:, None]).view(P, B * T, D)
         for block in range(self.depth):
-            name = f"blocks.{block}"
-            h_PxNxD = w.norm(x_PxNxD, f"{name}.attention.norm")
-            a_PxNxD = self._attention(w.linear(h_PxNxD, f"{name}.attention.qkv"), (P, B, T))
-            x_PxNxD = x_PxNxD + w.linear(a_PxNxD, f"{name}.attention.output")
-            h_PxNxD = w.norm(x_PxNxD, f"{name}.mlp.norm")
-            h_PxNx4D = F.gelu(w.linear(h_PxNxD, f"{name}.mlp.up"))
-            x_PxNxD = x_PxNxD + w.linear(h_PxNx4D, f"{name}.mlp.down")
+            run = recomputed(self._block) if recompute else self._block
+            x_PxNxD = run(w, x_PxNxD, f"blocks.{block}", (P, B, T))
         return w.linear(w.norm(x_PxNxD, "final_norm"), "readout")
+
+    def _block(self, w: Weights, x_PxNxD: Tensor, name: str, sizes: tuple[int, int, int]) -> Tensor:
+        """The residual stream after one block."""
+        h_PxNxD = w.norm(x_PxNxD, f"{name}.attention.norm")
+        a_PxNxD = self._attention(w.linear(h_PxNxD, f"{name}.attention.qkv"), sizes)
+        x_PxNxD = x_PxNxD + w.linear(a_PxNxD, f"{name}.attention.output")
+        h_PxNxD = w.norm(x_PxNxD, f"{name}.mlp.norm")
+        h_PxNx4D = F.gelu(w.linear(h_PxNxD, f"{name}.mlp.up"))
+        return x_PxNxD + w.linear(h_PxNx4D, f"{name}.mlp.down")
 
     def _attention(self, qkv_PxNx3D: Tensor, sizes: tuple[int, int, int]) -> Tensor:
         """Causal attention with the members folded into the batch."""

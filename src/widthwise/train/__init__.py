@@ -6,6 +6,7 @@ returns each member's `Outcome`. torch and numpy alone.
 
 from widthwise.train.corpus import PYTHON_STDLIB, VOCABULARY, Corpus, load_corpus
 from widthwise.train.member import Divergence, Member, Outcome, Precision, Recipe
+from widthwise.train.micro_batch import WHOLE, ActivationPlan
 from widthwise.train.population import Population, initial_parameters
 from widthwise.train.schedule import WarmupCosine
 from widthwise.train.step import TrainingStep
@@ -15,6 +16,8 @@ from widthwise.train.train_population import train_population
 __all__ = [
     "PYTHON_STDLIB",
     "VOCABULARY",
+    "WHOLE",
+    "ActivationPlan",
     "Corpus",
     "Divergence",
     "Engine",

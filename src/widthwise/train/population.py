@@ -16,6 +16,7 @@ from torch import Tensor
 from widthwise.models import member_cross_entropy
 from widthwise.optim import PopulationStep
 from widthwise.train.member import Member, Precision, Recipe
+from widthwise.train.micro_batch import WHOLE, ActivationPlan
 
 _DTYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16}
 
@@ -58,8 +59,15 @@ class Population:
     precision too, beside the float32 ones, so that no step has to convert them.
     """
 
-    def __init__(self, recipe: Recipe, members: Sequence[Member], device: torch.device) -> None:
-        self.recipe = recipe
+    def __init__(
+        self,
+        recipe: Recipe,
+        members: Sequence[Member],
+        device: torch.device,
+        *,
+        activations: ActivationPlan = WHOLE,
+    ) -> None:
+        self.recipe, self.activations = recipe, activations
         tensors = recipe.model.tensors()
         start = initial_parameters(recipe, members, device)
         dtype = _DTYPES[recipe.precision]
@@ -100,15 +108,16 @@ class Population:
             tokens_PxBxT1[..., :-1],
             multipliers=None if self._folded else self._multipliers,
             dtype=_DTYPES[self.recipe.precision],
+            recompute=self.activations.recompute,
         )
         return member_cross_entropy(logits_PxNxV, tokens_PxBxT1[..., 1:].flatten(1))
 
     @torch.no_grad()
     def validation_losses(self, windows_NxT1: Tensor) -> Tensor:
-        """The mean loss of each member over held-out windows, [P], in pieces of one batch."""
+        """The mean loss of each member over held-out windows, [P], in pieces of one micro-batch."""
         members = next(iter(self.parameters.values())).shape[0]
         total_P = torch.zeros(members, dtype=torch.float64, device=windows_NxT1.device)
-        for piece in windows_NxT1.split(self.recipe.batch):
+        for piece in windows_NxT1.split(self.activations.sequences(self.recipe.batch)):
             losses_P = self.losses(self.parameters, piece.expand(members, *piece.shape))
             total_P += losses_P.double() * len(piece)
         return total_P / len(windows_NxT1)

@@ -11,6 +11,7 @@ from torch import Tensor
 from widthwise.train.batches import Batches, validation_windows
 from widthwise.train.corpus import Corpus
 from widthwise.train.member import Divergence, Member, Outcome, Recipe
+from widthwise.train.micro_batch import WHOLE, ActivationPlan
 from widthwise.train.population import Population
 from widthwise.train.step import TrainingStep
 from widthwise.train.step_graph import Engine, engine_for, stepper
@@ -30,6 +31,7 @@ def train_population(
     device: torch.device,
     progress: Progress | None = None,
     engine: Engine | None = None,
+    activations: ActivationPlan = WHOLE,
 ) -> tuple[Outcome, ...]:
     """Train all members to the horizon and return how each ended, in the order given.
 
@@ -39,9 +41,11 @@ def train_population(
         corpus: must hold a batch (`Corpus.require`).
         progress: called now and then with the number of steps done.
         engine: how steps are run; by default what suits the device and the horizon (`engine_for`).
+        activations: in how many pieces a step's batch runs, and whether blocks are recomputed.
 
     Raises:
-        ValueError: no members, numbers that are not those of the model's tensors, or too short a corpus.
+        ValueError: no members, numbers that are not those of the model's tensors, too short a corpus, or a batch that
+            does not divide into the pieces.
     """
     _require(recipe, members)
     corpus.require(batch=recipe.batch, context=recipe.model.context)
@@ -49,7 +53,7 @@ def train_population(
     data_seeds = sorted({m.data_seed for m in members})
     stream_P = torch.tensor([data_seeds.index(m.data_seed) for m in members], device=device)
     batches = Batches(corpus, data_seeds, steps=steps, batch=recipe.batch, context=context, device=device)
-    population = Population(recipe, members, device)
+    population = Population(recipe, members, device, activations=activations)
     chosen = engine_for(recipe, population) if engine is None else engine
     step = TrainingStep(recipe, population, batches, stream_P, losses=chosen.losses(population))
     run = stepper(step, chosen)
