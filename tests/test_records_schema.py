@@ -24,7 +24,7 @@ TABLES = {
     ],
     "trial": ["id", "identity", "recipe", "status", "reason", "step", "validation_loss"],
     "cell": ["arm", "width", "learning_rate", "seed", "trial"],
-    "population": ["id", "status", "host", "seconds"],
+    "population": ["id", "status", "host", "seconds", "micro_batches", "recompute"],
     "composition": ["population", "revision", "position", "from_step", "trial"],
     "curve": ["trial", "step", "loss"],
     "measurement": ["trial", "step", "tensor", "quantity", "value"],
@@ -45,7 +45,7 @@ def test_marks(store: sqlite3.Connection) -> None:
     assert store.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     assert int.from_bytes(b"wwse", "big") == APPLICATION_ID
     assert store.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
-    assert SCHEMA_VERSION == 1
+    assert SCHEMA_VERSION == 2
 
 
 def test_every_table_is_strict_and_has_these_columns(store: sqlite3.Connection) -> None:

@@ -104,8 +104,12 @@ def _populations(connection: sqlite3.Connection) -> Iterator[PopulationRow]:
     )
     for population, trial in rows:
         members.setdefault(population, []).append(trial)
-    for id_, status, seconds in connection.execute("SELECT id, status, seconds FROM population ORDER BY id"):
-        yield PopulationRow(id_, status == "completed", seconds, tuple(members.get(id_, ())))
+    rows = connection.execute(
+        "SELECT id, status, seconds, micro_batches, recompute FROM population ORDER BY id"
+    )
+    for id_, status, seconds, micro_batches, recompute in rows:
+        trials = tuple(members.get(id_, ()))
+        yield PopulationRow(id_, status == "completed", seconds, trials, micro_batches, bool(recompute))
 
 
 @contextmanager

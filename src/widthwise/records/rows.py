@@ -59,12 +59,19 @@ class CellRow:
 
 @dataclass(frozen=True)
 class PopulationRow:
-    """Trials trained side by side, in order; `seconds` once it has run."""
+    """Trials trained side by side, in order; `seconds` once it has run.
+
+    Args:
+        micro_batches: the pieces in which a step's batch runs.
+        recompute: whether blocks are computed again in the backward pass.
+    """
 
     id: int
     completed: bool
     seconds: float | None
     trials: tuple[int, ...]
+    micro_batches: int = 1
+    recompute: bool = False
 
 
 @dataclass(frozen=True)

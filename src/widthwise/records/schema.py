@@ -5,14 +5,15 @@ host         each machine and process that worked on it
 arm          one prescription of the spec, with what theory predicts for it
 trial        one training run; its identity is the hash of its recipe, its recipe all that it is trained from
 cell         a named point of the study (arm, width, rate, seed) and the trial that serves it
-population   trials trained side by side, in the order in which they run
+population   trials trained side by side, in the order in which they run; in how many pieces a step's batch runs, and
+             whether blocks are recomputed
 composition  the members of a population from a step on: revision 0 before it starts, later ones for every change
 curve        training loss over steps; measurement: any other quantity of a tensor over steps
 """
 
 APPLICATION_ID = 0x77777365
 """Marks a SQLite file as a store of this package ("wwse")."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 CREATE TABLE study (
@@ -67,6 +68,8 @@ CREATE TABLE population (
   status TEXT NOT NULL CHECK (status IN ('pending', 'completed')),
   host INTEGER REFERENCES host (id),
   seconds REAL,
+  micro_batches INTEGER NOT NULL CHECK (micro_batches >= 1),
+  recompute INTEGER NOT NULL CHECK (recompute IN (0, 1)),
   CHECK ((status = 'completed') = (seconds IS NOT NULL))
 ) STRICT;
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from widthwise.records import StoredStudy, check_store, read_study
 from widthwise.study.expand import expand
+from widthwise.study.fitting_sizes import FittingSizes
 from widthwise.study.spec_file import SpecSource, parse_spec
 from widthwise.study.store import create_store, left_open, writing
 from widthwise.study.workload import workloads
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     import torch
 
     from widthwise.train import Corpus
-
-POPULATION_SIZE = 32
-"""Members side by side unless asked otherwise; fixed for a store when it is made."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,8 @@ def run_study(
     store: Path,
     *,
     device: str = "auto",
-    population_size: int = POPULATION_SIZE,
+    population_size: int | None = None,
+    population_minutes: float | None = None,
     listener: Listener | None = None,
 ) -> StoredStudy:
     """Run a specification into a store; an existing store of the same specification is continued.
@@ -73,7 +72,8 @@ def run_study(
         source: from `load_spec` or `parse_spec`.
         store: the file; made if it does not exist.
         device: `cpu`, `cuda` or `auto`.
-        population_size: members side by side, for a new store.
+        population_size: members side by side, for a new store; None for as many as fit and end in time.
+        population_minutes: how long a population may take by its estimate, for a new store; 8 unless said.
         listener: told how the run stands, now and then.
 
     Raises:
@@ -88,7 +88,14 @@ def run_study(
     chosen = choose_device(device)
     corpus = load_corpus(source.spec.corpus)
     corpus.require(batch=source.spec.training.batch, context=source.spec.model.context)
-    plan = expand(source.spec, corpus=corpus.digest, population_size=population_size)
+    sizes = FittingSizes(
+        chosen,
+        corpus_tokens=len(corpus.train),
+        data_seeds=len(source.spec.seeds),
+        members=population_size,
+        minutes=population_minutes,
+    )
+    plan = expand(source.spec, corpus=corpus.digest, population_size=sizes)
     create_store(store, name=source.spec.name, spec=source.text, corpus=corpus.digest, plan=plan)
     return _train_pending(store, corpus, chosen, listener)
 
@@ -134,7 +141,14 @@ def _train_pending(
             tracker.begin(population.id)
             started = time.monotonic()
             trials = [study.trials[id_] for id_ in population.trials]
-            results = train_trials(trials, corpus, device=device, progress=tracker.at_step)
+            results = train_trials(
+                trials,
+                corpus,
+                device=device,
+                progress=tracker.at_step,
+                micro_batches=population.micro_batches,
+                recompute=population.recompute,
+            )
             writer.finish_population(population.id, results, seconds=time.monotonic() - started)
             tracker.end()
     return read_study(store)

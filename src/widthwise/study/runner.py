@@ -68,14 +68,17 @@ def train_trials(
     *,
     device: "torch.device",
     progress: Callable[[int], None] | None = None,
+    micro_batches: int = 1,
+    recompute: bool = False,
 ) -> list[TrialResult]:
     """Train the trials of one population side by side, in the order given.
 
     Args:
         trials: all of one shape (`expand.shape_key`).
         progress: called now and then with the number of steps done.
+        micro_batches, recompute: how a step's activations are kept small; see `train.ActivationPlan`.
     """
-    from widthwise.train import Member, train_population
+    from widthwise.train import ActivationPlan, Member, train_population
 
     recipes: list[Recipe] = [json.loads(trial.recipe) for trial in trials]
     shared = train_recipe(recipes[0])
@@ -89,7 +92,8 @@ def train_trials(
         )
         for recipe in recipes
     ]
-    outcomes = train_population(shared, members, corpus, device=device, progress=progress)
+    plan = ActivationPlan(micro_batches, recompute=recompute)
+    outcomes = train_population(shared, members, corpus, device=device, progress=progress, activations=plan)
     return [_result(trial.id, outcome) for trial, outcome in zip(trials, outcomes, strict=True)]
 
 

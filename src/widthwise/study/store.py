@@ -90,8 +90,11 @@ def _write_plan(
         "INSERT INTO cell VALUES (?, ?, ?, ?, ?)",
         [(c.arm, c.width, c.learning_rate, c.seed, c.trial) for c in plan.cells],
     )
-    for id_, trials in enumerate(plan.populations, start=1):
-        connection.execute("INSERT INTO population VALUES (?, 'pending', NULL, NULL)", (id_,))
+    for id_, (trials, size) in enumerate(zip(plan.populations, plan.sizes, strict=True), start=1):
+        connection.execute(
+            "INSERT INTO population VALUES (?, 'pending', NULL, NULL, ?, ?)",
+            (id_, size.micro_batches, size.recompute),
+        )
         connection.executemany(
             "INSERT INTO composition VALUES (?, 0, ?, 0, ?)",
             [(id_, position, trial) for position, trial in enumerate(trials)],
