@@ -170,11 +170,11 @@ def test_another_programs_database(tmp_path: Path) -> None:
         read_study(path)
 
 
-@pytest.mark.parametrize("version", [0, 2])
+@pytest.mark.parametrize("version", [0, 1, 3])
 def test_another_schema_version(store: Path, version: int) -> None:
     pragma(store, f"user_version = {version}")
     before = snapshot(store.parent)
-    with pytest.raises(ValueError, match=f"has schema version {version}; this widthwise reads version 1"):
+    with pytest.raises(ValueError, match=f"has schema version {version}; this widthwise reads version 2"):
         read_study(store)
     assert snapshot(store.parent) == before
 
@@ -194,7 +194,7 @@ def test_a_store_without_its_tables(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
-            "PRAGMA application_id = 0x77777365; PRAGMA user_version = 1; CREATE TABLE t (a)"
+            "PRAGMA application_id = 0x77777365; PRAGMA user_version = 2; CREATE TABLE t (a)"
         )
     with pytest.raises(ValueError, match="cannot be read: no such table: study"):
         read_study(path)
