@@ -24,7 +24,7 @@ TABLES = {
     ],
     "trial": ["id", "identity", "recipe", "status", "reason", "step", "validation_loss"],
     "cell": ["arm", "width", "learning_rate", "seed", "trial"],
-    "population": ["id", "status", "host", "seconds", "split_from"],
+    "population": ["id", "status", "host", "seconds", "split_from", "micro_batches", "recompute"],
     "composition": ["population", "revision", "position", "from_step", "trial"],
     "curve": ["trial", "step", "loss"],
     "measurement": ["trial", "step", "tensor", "quantity", "value"],

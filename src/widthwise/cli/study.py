@@ -19,6 +19,7 @@ study_app = typer.Typer(
     rich_markup_mode=None,
 )
 
+AUTO_SIZE = "auto"
 VERDICT_CODES = {"transfers": 0, "does not transfer": 3, "undecided": 4}
 
 
@@ -43,7 +44,15 @@ MarginOption = Annotated[
     float | None, typer.Option(help="Relative loss that may be given up; 0.01, which is 1 %, unless said.")
 ]
 SizeOption = Annotated[
-    int | None, typer.Option(help="Models trained side by side, for a new store; 32 unless said.")
+    str,
+    typer.Option(
+        metavar="auto|N",
+        help="Models trained side by side, for a new store; auto takes what fits in memory and in the minutes.",
+    ),
+]
+MinutesOption = Annotated[
+    float | None,
+    typer.Option(help="How long a population may take by its estimate, for a new store; 8 unless said."),
 ]
 
 
@@ -55,7 +64,8 @@ def run(
     ],
     store: Annotated[Path, typer.Option(help="The file to keep results in; continued if it exists.")],
     device: DeviceOption = Device.AUTO,
-    population_size: SizeOption = None,
+    population_size: SizeOption = AUTO_SIZE,
+    population_minutes: MinutesOption = None,
 ) -> None:
     """Train every model of a study that is not trained yet, then say what transfers."""
     from widthwise.cli.progress import show_progress
@@ -63,8 +73,14 @@ def run(
 
     source = load_spec(spec)
     with show_progress() as listener:
-        options = given(population_size=population_size)
-        study = run_study(source, store, device=device.value, listener=listener, **options)
+        study = run_study(
+            source,
+            store,
+            device=device.value,
+            listener=listener,
+            population_size=_size(population_size),
+            population_minutes=population_minutes,
+        )
     _print_verdicts(study)
 
 
@@ -138,6 +154,15 @@ def export(
         sys.stdout.write(to_csv(study))
     else:
         raise ValueError("--format parquet needs --out FILE; it is not text")
+
+
+def _size(text: str) -> int | None:
+    """The size of populations, or None for what fits."""
+    if text == AUTO_SIZE:
+        return None
+    if not text.removeprefix("-").isdecimal():
+        raise ValueError(f"--population-size {text!r} is neither {AUTO_SIZE!r} nor a whole number")
+    return int(text)
 
 
 def _print_verdicts(study: "StoredStudy") -> None:

@@ -5,10 +5,15 @@ Shape legend: P members, B sequences, T positions, N = B * T tokens, I and O fea
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+Outputs = TypeVar("Outputs")
 
 NORM_EPSILON = 1e-6
 """Added to the variance in a layer norm."""
@@ -78,6 +83,14 @@ def mlp(h_PxNxD: Tensor, up_PxDxF: Tensor, down_PxFxD: Tensor, scales_P: Tensor 
 def readout_loss(x_PxNxD: Tensor, w_PxDxV: Tensor, targets_PxN: Tensor, scales_P: Tensor | None) -> Tensor:
     """The mean cross-entropy of each member's softmax(scale x W) over its own tokens, [P], in float32 nats."""
     return member_cross_entropy(scaled(product(x_PxNxD, w_PxDxV), scales_P), targets_PxN)
+
+
+def recomputed(block: Callable[..., Outputs]) -> Callable[..., Outputs]:
+    """The same function, of which the backward pass keeps the arguments alone and computes the rest again.
+
+    Nothing in a model is random, so no generator's state is kept: reading it would stop a recorded step.
+    """
+    return partial(checkpoint, block, use_reentrant=False, preserve_rng_state=False)
 
 
 def member_cross_entropy(logits_PxNxV: Tensor, targets_PxN: Tensor) -> Tensor:

@@ -72,8 +72,11 @@ class MLP:
         w = Weights(parameters, multipliers, dtype, PLAIN)
         return w.linear(self._features(w, tokens_PxBxT), "readout")
 
-    def losses(self, w: Weights, tokens_PxBxT1: Tensor) -> Tensor:
-        """The mean next-token cross-entropy of each member, [P], float32 nats, of tokens [P, B, T + 1]."""
+    def losses(self, w: Weights, tokens_PxBxT1: Tensor, *, recompute: bool = False) -> Tensor:
+        """The mean next-token cross-entropy of each member, [P], float32 nats, of tokens [P, B, T + 1].
+
+        A layer keeps its output alone, which is the next one's input, so that `recompute` changes nothing.
+        """
         z_PxNxD = self._features(w, tokens_PxBxT1[..., :-1])
         return w.readout_loss(z_PxNxD, "readout", tokens_PxBxT1[..., 1:].flatten(1))
 

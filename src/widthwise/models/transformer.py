@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from widthwise.models.layers import PLAIN, Weights
+from widthwise.models.layers import PLAIN, Weights, recomputed
 from widthwise.models.tensor import ModelTensor, count_parameters, require_positive
 
 
@@ -89,17 +89,22 @@ class Transformer:
         w = Weights(parameters, multipliers, dtype, PLAIN)
         return w.linear(self._normalized(w, tokens_PxBxT), "readout")
 
-    def losses(self, w: Weights, tokens_PxBxT1: Tensor) -> Tensor:
-        """The mean next-token cross-entropy of each member, [P], float32 nats, of tokens [P, B, T + 1]."""
-        h_PxNxD = self._normalized(w, tokens_PxBxT1[..., :-1])
+    def losses(self, w: Weights, tokens_PxBxT1: Tensor, *, recompute: bool = False) -> Tensor:
+        """The mean next-token cross-entropy of each member, [P], float32 nats, of tokens [P, B, T + 1].
+
+        Args:
+            recompute: keep nothing of a block but its input; the backward pass computes the rest again.
+        """
+        h_PxNxD = self._normalized(w, tokens_PxBxT1[..., :-1], recompute=recompute)
         return w.readout_loss(h_PxNxD, "readout", tokens_PxBxT1[..., 1:].flatten(1))
 
-    def _normalized(self, w: Weights, tokens_PxBxT: Tensor) -> Tensor:
+    def _normalized(self, w: Weights, tokens_PxBxT: Tensor, *, recompute: bool = False) -> Tensor:
         """What the readout reads, [P, N, D]."""
         x_PxNxD = w.embed(tokens_PxBxT, "token_embedding", "position_embedding")
+        run = recomputed(self._block) if recompute else self._block
         y_PxNxD = None
         for block in range(self.depth):
-            x_PxNxD, y_PxNxD = self._block(w, f"blocks.{block}", x_PxNxD, y_PxNxD, tokens_PxBxT.shape[1])
+            x_PxNxD, y_PxNxD = run(w, f"blocks.{block}", x_PxNxD, y_PxNxD, tokens_PxBxT.shape[1])
         return w.add_norm(x_PxNxD, y_PxNxD, "final_norm")[1]
 
     def _block(

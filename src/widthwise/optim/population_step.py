@@ -96,12 +96,22 @@ class PopulationStep:
     def covers(update: MemberUpdate, parameters: Mapping[str, Tensor]) -> bool:
         """Whether the kernels are what is run unless asked otherwise."""
         cuda = all(p.device.type == "cuda" for p in parameters.values())
-        return cuda and _has_kernels(update, parameters) and has_triton()
+        return cuda and PopulationStep.has_kernels(update, parameters)
+
+    @staticmethod
+    def has_kernels(update: MemberUpdate, parameters: Mapping[str, Tensor]) -> bool:
+        """Whether there are kernels for tensors of these shapes, on whatever device they are."""
+        return _has_kernels(update, parameters) and has_triton()
 
     @staticmethod
     def copies_allowed(update: MemberUpdate, parameters: Mapping[str, Tensor]) -> bool:
         """Whether a step can write copies of lower precision."""
-        return PopulationStep.covers(update, parameters) and not isinstance(update, AdafactorUpdate)
+        return PopulationStep.covers(update, parameters) and PopulationStep.writes_copies(update)
+
+    @staticmethod
+    def writes_copies(update: MemberUpdate) -> bool:
+        """Whether an update's kernels write copies."""
+        return not isinstance(update, AdafactorUpdate)
 
     def _kernel(
         self, names: list[str], copies: Mapping[str, Tensor] | None

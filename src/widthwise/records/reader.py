@@ -113,10 +113,14 @@ def _populations(connection: sqlite3.Connection) -> Iterator[PopulationRow]:
     )
     for population, revision, from_step, trial in rows:
         members.setdefault(population, {}).setdefault(revision, (from_step, []))[1].append(trial)
-    rows = connection.execute("SELECT id, status, seconds, split_from FROM population ORDER BY id")
-    for id_, status, seconds, split_from in rows:
+    rows = connection.execute(
+        "SELECT id, status, seconds, split_from, micro_batches, recompute FROM population ORDER BY id"
+    )
+    for id_, status, seconds, split_from, pieces, again in rows:
         revisions = tuple(RevisionRow(step, tuple(trials)) for step, trials in members[id_].values())
-        yield PopulationRow(id_, PopulationStatus(status), seconds, revisions, split_from)
+        yield PopulationRow(
+            id_, PopulationStatus(status), seconds, revisions, split_from, pieces, bool(again)
+        )
 
 
 @contextmanager

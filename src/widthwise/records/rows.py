@@ -82,6 +82,8 @@ class PopulationRow:
         revisions: who was trained from which step on, as recorded; the first says who began. It begins at a later
             step than 0 for a part of a split population that goes on from that one's checkpoint.
         split_from: the population that this is a part of, if it is one.
+        micro_batches: the pieces in which a step's batch runs.
+        recompute: whether blocks are computed again in the backward pass.
     """
 
     id: int
@@ -89,6 +91,8 @@ class PopulationRow:
     seconds: float | None
     revisions: tuple[RevisionRow, ...]
     split_from: int | None = None
+    micro_batches: int = 1
+    recompute: bool = False
 
     @property
     def completed(self) -> bool:

@@ -6,7 +6,8 @@ arm          one prescription of the spec, with what theory predicts for it
 trial        one training run; its identity is the hash of its recipe, its recipe all that it is trained from
 cell         a named point of the study (arm, width, rate, seed) and the trial that serves it
 population   trials trained side by side; one that does not fit on a device is split: its trials go on as populations
-             of their own, which name it as `split_from`, but for those that had ended by then
+             of their own, which name it as `split_from`, but for those that had ended by then; in how many pieces a
+             step's batch runs, and whether blocks are recomputed
 composition  the members of a population from a step on: revision 0 before it starts, later ones for every change, each
              before it takes effect; a revision stands for all from its step on, whatever stood there before
 curve        training loss over steps; measurement: any other quantity of a tensor over steps
@@ -71,6 +72,8 @@ CREATE TABLE population (
   host INTEGER REFERENCES host (id),
   seconds REAL,
   split_from INTEGER REFERENCES population (id) CHECK (split_from < id),
+  micro_batches INTEGER NOT NULL CHECK (micro_batches >= 1),
+  recompute INTEGER NOT NULL CHECK (recompute IN (0, 1)),
   CHECK ((status = 'completed') = (seconds IS NOT NULL))
 ) STRICT;
 

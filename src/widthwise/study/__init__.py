@@ -4,7 +4,8 @@
 on with what a store holds. torch is imported when training begins.
 """
 
-from widthwise.study.run import POPULATION_SIZE, resume_study, run_study
+from widthwise.study.fitting_sizes import POPULATION_SIZE
+from widthwise.study.run import resume_study, run_study
 from widthwise.study.run_state import RunState
 from widthwise.study.spec import StudySpec
 from widthwise.study.spec_file import SpecSource, built_in_names, load_spec, parse_spec

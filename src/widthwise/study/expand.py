@@ -1,6 +1,6 @@
 """From a specification to its trials: every cell resolved, equal recipes merged, trials put into populations."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -89,14 +89,38 @@ class PlannedTrial:
 
 
 @dataclass(frozen=True)
+class PopulationSize:
+    """How many trials of one shape train side by side at most, and how their steps run.
+
+    Args:
+        members: P.
+        micro_batches, recompute: see `train.ActivationPlan`; like P, no part of a trial's identity.
+    """
+
+    members: int
+    micro_batches: int = 1
+    recompute: bool = False
+
+
+Sizes = Callable[[Recipe, int], PopulationSize]
+"""(the recipe of one of them, how many trials have its shape) -> the size of their populations."""
+
+
+@dataclass(frozen=True)
 class StudyPlan:
-    """What a study will do. `populations` lists trial ids, in the order in which they train side by side."""
+    """What a study will do.
+
+    Args:
+        populations: trial ids, in the order in which they train side by side.
+        sizes: of each population; `members` is the most that its shape has in any.
+    """
 
     base_width: int
     arms: tuple[Arm, ...]
     trials: tuple[PlannedTrial, ...]
     cells: tuple[CellRow, ...]
     populations: tuple[tuple[int, ...], ...]
+    sizes: tuple[PopulationSize, ...]
 
 
 def expand_arms(spec: StudySpec) -> tuple[Arm, ...]:
@@ -156,17 +180,19 @@ def build_model(spec: StudySpec, width: int) -> "ReferenceModel":
     )
 
 
-def expand(spec: StudySpec, *, corpus: str, population_size: int) -> StudyPlan:
-    """Resolve every cell, merge equal trials, and compose populations of at most `population_size` members.
+def expand(spec: StudySpec, *, corpus: str, population_size: int | Sizes) -> StudyPlan:
+    """Resolve every cell, merge equal trials, and compose populations.
 
     Args:
         corpus: the hash of the text, which is part of every recipe.
+        population_size: how many members a population has at most; one number, or a rule that says it for each shape.
 
     Raises:
-        ValueError: two arms of the same name, or a population size below 1.
+        ValueError: two arms of the same name, a population size below 1, or what the rule raises.
     """
-    if population_size < 1:
-        raise ValueError(f"population size {population_size} must be at least 1")
+    if isinstance(population_size, int):
+        fixed = PopulationSize(require_size(population_size))
+        return expand(spec, corpus=corpus, population_size=lambda recipe, trials: fixed)
     arms = expand_arms(spec)
     trials: dict[str, PlannedTrial] = {}
     cells: list[CellRow] = []
@@ -182,13 +208,26 @@ def expand(spec: StudySpec, *, corpus: str, population_size: int) -> StudyPlan:
                     key = identity(recipe)
                     trial = trials.setdefault(key, PlannedTrial(len(trials) + 1, key, recipe))
                     cells.append(CellRow(arm.name, width, rate, seed, trial.id))
+    composed = _compose(tuple(trials.values()), cells, population_size)
     return StudyPlan(
         base_width=spec.base,
         arms=arms,
         trials=tuple(trials.values()),
         cells=tuple(cells),
-        populations=_compose(tuple(trials.values()), cells, population_size),
+        populations=tuple(ids for ids, _ in composed),
+        sizes=tuple(size for _, size in composed),
     )
+
+
+def require_size(members: int) -> int:
+    """The size of a population, checked.
+
+    Raises:
+        ValueError: it is below 1.
+    """
+    if members < 1:
+        raise ValueError(f"population size {members} must be at least 1")
+    return members
 
 
 def _plans(
@@ -254,19 +293,20 @@ def shape_key(recipe: Recipe) -> str:
 
 
 def _compose(
-    trials: tuple[PlannedTrial, ...], cells: list[CellRow], size: int
-) -> tuple[tuple[int, ...], ...]:
+    trials: tuple[PlannedTrial, ...], cells: list[CellRow], sizes: Sizes
+) -> list[tuple[tuple[int, ...], PopulationSize]]:
     """Group by shape, order by rate (those which diverge sit together), and cut evenly."""
     rates: dict[int, float] = {}
     for cell in cells:
         rates.setdefault(cell.trial, cell.learning_rate)
-    shapes: dict[str, list[int]] = {}
+    shapes: dict[str, list[PlannedTrial]] = {}
     for trial in trials:
-        shapes.setdefault(shape_key(trial.recipe), []).append(trial.id)
-    populations: list[tuple[int, ...]] = []
-    for ids in shapes.values():
-        ordered = sorted(ids, key=lambda id_: (rates[id_], id_))
-        count = -(-len(ordered) // size)
+        shapes.setdefault(shape_key(trial.recipe), []).append(trial)
+    populations: list[tuple[tuple[int, ...], PopulationSize]] = []
+    for alike in shapes.values():
+        size = sizes(alike[0].recipe, len(alike))
+        ordered = sorted((trial.id for trial in alike), key=lambda id_: (rates[id_], id_))
+        count = -(-len(ordered) // size.members)
         bounds = [len(ordered) * i // count for i in range(count + 1)]
-        populations += [tuple(ordered[a:b]) for a, b in pairwise(bounds)]
-    return tuple(populations)
+        populations += [(tuple(ordered[a:b]), size) for a, b in pairwise(bounds)]
+    return populations

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from widthwise.records import StoredStudy, check_store, read_study
 from widthwise.study.checkpoints import remove_checkpoints
 from widthwise.study.expand import expand, shape_key
+from widthwise.study.fitting_sizes import FittingSizes
 from widthwise.study.run_state import Listener, Tracker
 from widthwise.study.runner import choose_device, host_facts
 from widthwise.study.spec_file import SpecSource, parse_spec
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from widthwise.train import Corpus
 
-POPULATION_SIZE = 32
-"""Members side by side unless asked otherwise; fixed for a store when it is made."""
-
 CHECKPOINT_SECONDS = 60.0
 """How often the state of a population in training is kept unless asked otherwise: what a kill can cost."""
 
@@ -31,7 +29,8 @@ def run_study(
     store: Path,
     *,
     device: str = "auto",
-    population_size: int = POPULATION_SIZE,
+    population_size: int | None = None,
+    population_minutes: float | None = None,
     listener: Listener | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> StoredStudy:
@@ -41,7 +40,8 @@ def run_study(
         source: from `load_spec` or `parse_spec`.
         store: the file; made if it does not exist.
         device: `cpu`, `cuda` or `auto`.
-        population_size: members side by side, for a new store.
+        population_size: members side by side, for a new store; None for as many as fit and end in time.
+        population_minutes: how long a population may take by its estimate, for a new store; 8 unless said.
         listener: told how the run stands, now and then.
         checkpoint_seconds: how often to keep the state of a population in training, in files beside the store.
 
@@ -56,7 +56,14 @@ def run_study(
     chosen = choose_device(device)
     corpus = load_corpus(source.spec.corpus)
     corpus.require(batch=source.spec.training.batch, context=source.spec.model.context)
-    plan = expand(source.spec, corpus=corpus.digest, population_size=population_size)
+    sizes = FittingSizes(
+        chosen,
+        corpus_tokens=len(corpus.train),
+        data_seeds=len(source.spec.seeds),
+        members=population_size,
+        minutes=population_minutes,
+    )
+    plan = expand(source.spec, corpus=corpus.digest, population_size=sizes)
     create_store(store, name=source.spec.name, spec=source.text, corpus=corpus.digest, plan=plan)
     return _train_pending(store, corpus, chosen, listener, checkpoint_seconds)
 

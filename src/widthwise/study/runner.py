@@ -70,6 +70,8 @@ def train_trials(
     progress: Callable[[int], None] | None = None,
     checkpoints: "Checkpoints | None" = None,
     record: "Record | None" = None,
+    micro_batches: int = 1,
+    recompute: bool = False,
 ) -> list[TrialResult]:
     """Train the trials of one population side by side, in the order given.
 
@@ -77,11 +79,12 @@ def train_trials(
         trials: all of one shape (`expand.shape_key`).
         progress: called now and then with the number of steps done.
         checkpoints, record: as `train_population` takes them.
+        micro_batches, recompute: how a step's activations are kept small; see `train.ActivationPlan`.
 
     Raises:
         torch.OutOfMemoryError: they do not fit on the device side by side.
     """
-    from widthwise.train import train_population
+    from widthwise.train import ActivationPlan, train_population
 
     shared, members = training_inputs(trials)
     outcomes = train_population(
@@ -92,6 +95,7 @@ def train_trials(
         progress=progress,
         checkpoints=checkpoints,
         record=record,
+        activations=ActivationPlan(micro_batches, recompute=recompute),
     )
     return [trial_result(trial.id, outcome) for trial, outcome in zip(trials, outcomes, strict=True)]
 

@@ -91,8 +91,11 @@ def _write_plan(
         "INSERT INTO cell VALUES (?, ?, ?, ?, ?)",
         [(c.arm, c.width, c.learning_rate, c.seed, c.trial) for c in plan.cells],
     )
-    for id_, trials in enumerate(plan.populations, start=1):
-        connection.execute("INSERT INTO population VALUES (?, 'pending', NULL, NULL, NULL)", (id_,))
+    for id_, (trials, size) in enumerate(zip(plan.populations, plan.sizes, strict=True), start=1):
+        connection.execute(
+            "INSERT INTO population VALUES (?, 'pending', NULL, NULL, NULL, ?, ?)",
+            (id_, size.micro_batches, size.recompute),
+        )
         _write_composition(connection, id_, revision=0, from_step=0, trials=trials)
     connection.execute("COMMIT")
 
@@ -164,7 +167,9 @@ class StoreWriter:
             self._connection.execute("BEGIN IMMEDIATE")
             for id_, trials in enumerate(parts, start=self.next_population()):
                 self._connection.execute(
-                    "INSERT INTO population VALUES (?, 'pending', NULL, NULL, ?)", (id_, population)
+                    "INSERT INTO population SELECT ?, 'pending', NULL, NULL, id, micro_batches, recompute "
+                    "FROM population WHERE id = ?",
+                    (id_, population),
                 )
                 _write_composition(self._connection, id_, revision=0, from_step=from_step, trials=trials)
             self._write_results(results)

@@ -62,6 +62,8 @@ def train_stored(
             progress=training.tracker.at_step,
             checkpoints=Checkpoints(path, training.checkpoint_seconds),
             record=StoreRecord(training, population),
+            micro_batches=population.micro_batches,
+            recompute=population.recompute,
         ),
         training.device,
     )

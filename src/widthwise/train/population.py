@@ -16,6 +16,7 @@ from torch import Tensor
 from widthwise.models import PLAIN, LayerFunctions, Weights
 from widthwise.optim import PopulationStep, has_triton
 from widthwise.train.member import Member, Precision, Recipe
+from widthwise.train.micro_batch import WHOLE, ActivationPlan
 
 _DTYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16}
 
@@ -69,6 +70,7 @@ class Population:
     precision too, beside the float32 ones, so that no step has to convert them.
 
     Args:
+        activations: in how many pieces a step's batch runs, and whether blocks are recomputed.
         functions: the implementation of the layers; by default the fastest that the device has.
     """
 
@@ -78,9 +80,10 @@ class Population:
         members: Sequence[Member],
         device: torch.device,
         *,
+        activations: ActivationPlan = WHOLE,
         functions: LayerFunctions | None = None,
     ) -> None:
-        self.recipe = recipe
+        self.recipe, self.activations = recipe, activations
         self.functions = layer_functions(recipe, device) if functions is None else functions
         tensors = recipe.model.tensors()
         start = initial_parameters(recipe, members, device)
@@ -129,14 +132,14 @@ class Population:
             _DTYPES[self.recipe.precision],
             self.functions,
         )
-        return self.recipe.model.losses(weights, tokens_PxBxT1)
+        return self.recipe.model.losses(weights, tokens_PxBxT1, recompute=self.activations.recompute)
 
     @torch.no_grad()
     def validation_losses(self, windows_NxT1: Tensor) -> Tensor:
-        """The mean loss of each member over held-out windows, [P], in pieces of one batch."""
+        """The mean loss of each member over held-out windows, [P], in pieces of one micro-batch."""
         members = next(iter(self.parameters.values())).shape[0]
         total_P = torch.zeros(members, dtype=torch.float64, device=windows_NxT1.device)
-        for piece in windows_NxT1.split(self.recipe.batch):
+        for piece in windows_NxT1.split(self.activations.sequences(self.recipe.batch)):
             losses_P = self.losses(self.parameters, piece.expand(members, *piece.shape))
             total_P += losses_P.double() * len(piece)
         return total_P / len(windows_NxT1)

@@ -15,6 +15,7 @@ from widthwise.train.batches import Batches, validation_windows
 from widthwise.train.compaction import pays
 from widthwise.train.corpus import Corpus
 from widthwise.train.member import Divergence, Member, Outcome, Recipe
+from widthwise.train.micro_batch import ActivationPlan
 from widthwise.train.population import Population
 from widthwise.train.step import TrainingStep
 from widthwise.train.step_graph import CAPTURED_FROM, COMPILED_FROM, Engine, engine_for, stepper
@@ -29,6 +30,7 @@ class Job:
     corpus: Corpus
     device: torch.device
     engine: Engine | None
+    activations: ActivationPlan
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Stage:
         mine = [job.members[position] for position in start.members]
         seeds = data_seeds(job.members)
         streams_P = torch.tensor([seeds.index(member.data_seed) for member in mine], device=job.device)
-        self._population = Population(job.recipe, mine, job.device)
+        self._population = Population(job.recipe, mine, job.device, activations=job.activations)
         self._engine = _engine(job, self._population, start)
         if self._engine.compiled:
             torch.compiler.reset()  # else the ninth shape in a process is one too many for the compiler

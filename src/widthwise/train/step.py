@@ -6,7 +6,7 @@ the same whether it is run operation by operation or recorded once and replayed 
 Shape legend: P members, S data seeds, B sequences, T positions, L steps.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -14,9 +14,8 @@ from torch import Tensor
 from widthwise.train.batches import Batches
 from widthwise.train.health import Health
 from widthwise.train.member import Recipe
+from widthwise.train.micro_batch import Losses, MicroBatches
 from widthwise.train.population import Population
-
-Losses = Callable[[dict[str, Tensor], Tensor], Tensor]
 
 
 class TrainingStep:
@@ -27,6 +26,11 @@ class TrainingStep:
         batches: of every step of the horizon.
         stream_P: which of the batches' data seeds each member sees.
         losses: (parameters, tokens) -> [P]; the population's own, or a compiled form of it.
+
+    The batch runs in as many pieces as the population's `activations` say.
+
+    Raises:
+        ValueError: the batch does not divide into so many.
     """
 
     def __init__(
@@ -44,7 +48,12 @@ class TrainingStep:
         self.health = Health(recipe, len(stream_P), device)
         self.losses_LxP = torch.full((steps, len(stream_P)), float("nan"), device=device)
         self._batches, self._stream_P = batches, stream_P
-        self._losses = population.losses if losses is None else losses
+        population.activations.sequences(recipe.batch)
+        self._passes = MicroBatches(
+            population.losses if losses is None else losses,
+            population.leaves(),
+            population.activations.micro_batches,
+        )
         factors = [recipe.schedule.factor(step) for step in range(1, steps + 1)]
         self._factors_L = torch.tensor(factors, dtype=torch.float32, device=device)
         self._step = torch.zeros(1, dtype=torch.long, device=device)
@@ -53,12 +62,9 @@ class TrainingStep:
         """Train one step further."""
         self._step += 1
         tokens_PxBxT1 = self._batches.at(self._step)[self._stream_P]
-        leaves = self.population.leaves()
-        losses_P = self._losses(leaves, tokens_PxBxT1)
-        gradients = torch.autograd.grad(losses_P.sum(), list(leaves.values()))
+        losses_P, gradients = self._passes.run(self.population.leaves(), tokens_PxBxT1)
         factor = self._factors_L.index_select(0, self._step - 1)
-        self.population.optimizer.step_(dict(zip(leaves, gradients, strict=True)), factor=factor)
-        losses_P = losses_P.detach()
+        self.population.optimizer.step_(gradients, factor=factor)
         self.health.observe(self._step, losses_P)
         self.losses_LxP.index_copy_(0, self._step - 1, losses_P[None])
 
@@ -84,7 +90,7 @@ class TrainingStep:
         self._step.fill_(done)
 
     def tensors(self) -> list[Tensor]:
-        """Everything that a step changes, in a fixed order."""
+        """Everything that a step changes and the next one reads, in a fixed order."""
         return [
             *self.population.tensors(),
             *self.health.tensors(),

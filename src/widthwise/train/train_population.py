@@ -13,6 +13,7 @@ from widthwise.train.checkpoint import Checkpoint, CheckpointKeeper, Checkpoints
 from widthwise.train.compaction import Record, RecordInMemory, Revision, in_force, members_at
 from widthwise.train.corpus import Corpus
 from widthwise.train.member import Member, Outcome, Recipe
+from widthwise.train.micro_batch import WHOLE, ActivationPlan
 from widthwise.train.stage import Job, Stage, Start, data_seeds, free_memory
 from widthwise.train.step_graph import Engine
 
@@ -33,6 +34,7 @@ def train_population(
     engine: Engine | None = None,
     checkpoints: Checkpoints | None = None,
     record: Record | None = None,
+    activations: ActivationPlan = WHOLE,
 ) -> tuple[Outcome, ...]:
     """Train all members to the horizon and return how each ended, in the order given.
 
@@ -49,14 +51,16 @@ def train_population(
             a training that was never stopped.
         record: who was trained from which step on, and where changes of that are written before they take effect.
             What it holds already is repeated, not decided anew.
+        activations: in how many pieces a step's batch runs, and whether blocks are recomputed.
 
     Raises:
-        ValueError: no members, numbers that are not those of the model's tensors, or too short a corpus.
+        ValueError: no members, numbers that are not those of the model's tensors, too short a corpus, or a batch that
+            does not divide into the pieces.
         torch.OutOfMemoryError: the members do not fit on the device side by side; checkpoint and record stay.
     """
     _require(recipe, members)
     corpus.require(batch=recipe.batch, context=recipe.model.context)
-    job = Job(recipe, members, corpus, device, engine)
+    job = Job(recipe, members, corpus, device, engine, activations)
     identity = run_identity(recipe, members, corpus)
     keeper = None if checkpoints is None else CheckpointKeeper(checkpoints)
     found = None if keeper is None else keeper.load(identity)

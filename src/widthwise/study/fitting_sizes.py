@@ -1,0 +1,64 @@
+"""How large a study's populations are: as large as the device's memory holds and as end in the time asked for."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from widthwise.study.expand import PopulationSize, require_size
+from widthwise.study.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+POPULATION_SIZE = 32
+"""The most members side by side on a CPU unless asked otherwise: more of them gain nothing there."""
+
+
+@dataclass(frozen=True)
+class FittingSizes:
+    """A rule for `expand`: sizes from the bytes and seconds that `train.population_for` predicts.
+
+    Args:
+        device: where the study will run; its free memory is read when the rule is applied.
+        corpus_tokens: of the training stream.
+        data_seeds: of the study.
+        members: exactly so many, as long as they fit in any way; None for as many as fit and end in time.
+        minutes: how long a population may take by its estimate; None for the training room's own default.
+
+    Raises:
+        ValueError: a size below 1, or minutes that are not positive; when applied, what does not fit.
+    """
+
+    device: "torch.device"
+    corpus_tokens: int
+    data_seeds: int
+    members: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.members is not None:
+            require_size(self.members)
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"population minutes {self.minutes} must be above 0")
+
+    def __call__(self, recipe: Recipe, trials: int) -> PopulationSize:
+        """The size for `trials` trials of one shape."""
+        import torch
+
+        from widthwise.study.runner import train_recipe
+        from widthwise.train import population_for, throughput_of
+
+        cuda = self.device.type == "cuda"
+        name = torch.cuda.get_device_name(self.device) if cuda else ""
+        limit = {} if self.minutes is None else {"seconds_limit": 60 * self.minutes}
+        chosen = population_for(
+            train_recipe(recipe),
+            self.device,
+            rate=throughput_of(name, cuda=cuda),
+            corpus_tokens=self.corpus_tokens,
+            data_seeds=self.data_seeds,
+            at_most=trials if cuda or self.members is not None else min(trials, POPULATION_SIZE),
+            members=self.members,
+            **limit,
+        )
+        plan = chosen.activations
+        return PopulationSize(chosen.members, plan.micro_batches, plan.recompute)

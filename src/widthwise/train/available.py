@@ -1,0 +1,36 @@
+"""How much memory a device has left for a population."""
+
+import os
+from pathlib import Path
+
+import torch
+
+_MEMINFO = Path("/proc/meminfo")
+_GROUP = Path("/sys/fs/cgroup")
+
+
+def free_bytes(device: torch.device) -> int:
+    """What is free now: of a CUDA device with what torch holds without using it, of the machine or its container."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return host_bytes(_MEMINFO, _GROUP)
+
+
+def host_bytes(meminfo: Path, group: Path) -> int:
+    """The free memory of a Linux machine, no more than its control group is allowed; elsewhere half of all there is.
+
+    Args:
+        meminfo: the kernel's account, `/proc/meminfo`.
+        group: the control group's folder, with `memory.max` and `memory.current`.
+    """
+    try:
+        lines = (line.split() for line in meminfo.read_text().splitlines())
+        free = next(int(kib) * 1024 for name, kib, *_ in lines if name == "MemAvailable:")
+    except (OSError, StopIteration):
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    try:
+        allowed = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):  # no such group, or no limit, which reads "max"
+        return free
+    return max(0, min(free, allowed))

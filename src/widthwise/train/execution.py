@@ -1,0 +1,67 @@
+"""How a recipe is run on a device, said before anything is allocated: what its memory and its time depend on."""
+
+from dataclasses import dataclass
+
+import torch
+
+from widthwise.optim import PopulationStep
+from widthwise.train.member import Precision, Recipe
+from widthwise.train.micro_batch import WHOLE, ActivationPlan
+from widthwise.train.step_graph import CAPTURED_FROM, COMPILED_FROM, Engine
+
+SIZES = {Precision.FLOAT32: 4, Precision.BFLOAT16: 2}
+"""Bytes of a number in matrix products."""
+
+PLAIN = Engine()
+"""Steps run operation by operation."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What a population's memory depends on beside its recipe and P.
+
+    Args:
+        cuda: whether the device is one.
+        fused: whether the optimizer's kernels run, which need no memory of their own.
+        copies: whether these keep the matrices in the precision of products too.
+        engine: recorded, compiled, or neither.
+        activations: pieces of a batch, and whether blocks are recomputed.
+    """
+
+    cuda: bool = False
+    fused: bool = False
+    copies: bool = False
+    engine: Engine = PLAIN
+    activations: ActivationPlan = WHOLE
+
+
+def execution_for(
+    recipe: Recipe, device: torch.device, *, activations: ActivationPlan = WHOLE, engine: Engine | None = None
+) -> Execution:
+    """What `Population` and `engine_for` will do, from shapes alone.
+
+    Args:
+        device: need not exist, but for whether Triton is there.
+        engine: other than what suits the device and the horizon.
+
+    Example:
+        >>> from widthwise.models import Transformer
+        >>> from widthwise.optim import SgdUpdate
+        >>> from widthwise.train.schedule import WarmupCosine
+        >>> model = Transformer(width=64, depth=2, head_dim=16, vocabulary=256, context=32)
+        >>> recipe = Recipe(model, SgdUpdate(0.9), WarmupCosine(1000, 0), 4, Precision.BFLOAT16, 1, 1)
+        >>> execution_for(recipe, torch.device("cpu")).engine
+        Engine(captured=False, compiled=False)
+    """
+    shapes = {name: torch.empty(1, *t.shape, device="meta") for name, t in recipe.model.tensors().items()}
+    cuda = device.type == "cuda"
+    fused = cuda and PopulationStep.has_kernels(recipe.update, shapes)
+    steps = recipe.schedule.steps
+    suited = Engine(captured=fused and steps >= CAPTURED_FROM, compiled=cuda and steps >= COMPILED_FROM)
+    return Execution(
+        cuda=cuda,
+        fused=fused,
+        copies=fused and SIZES[recipe.precision] < 4 and PopulationStep.writes_copies(recipe.update),
+        engine=suited if engine is None else engine,
+        activations=activations,
+    )

@@ -1,0 +1,105 @@
+"""Sums of named bytes that print themselves: what one member of a population holds, and what a program does."""
+
+from dataclasses import dataclass
+
+
+def readable(count: int) -> str:
+    """Bytes in a unit that leaves three digits.
+
+    Example:
+        >>> readable(1536), readable(3 * 2**30)
+        ('1.5 KiB', '3 GiB')
+    """
+    value, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1000:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.3g} {unit}"
+
+
+@dataclass(frozen=True)
+class Term:
+    """A named number of bytes, with its arithmetic in words."""
+
+    name: str
+    bytes: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name:<34}{readable(self.bytes):>12}   {self.why}"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is held beyond what stands, at one point of a step."""
+
+    name: str
+    terms: tuple[Term, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The sum of the terms."""
+        return sum(term.bytes for term in self.terms)
+
+
+@dataclass(frozen=True)
+class MemberMemory:
+    """One member's bytes. `str` shows the sum.
+
+    Args:
+        standing: held all the time.
+        moments: of a training step, one of which is the peak.
+        validation: held beside what stands when training is over; a recorded step keeps its peak meanwhile.
+        captured: whether the step is recorded.
+    """
+
+    standing: tuple[Term, ...]
+    moments: tuple[Moment, ...]
+    validation: Moment
+    snapshot: Term | None
+
+    @property
+    def peak(self) -> Moment:
+        """The moment that holds most."""
+        return max(self.moments, key=lambda moment: moment.bytes)
+
+    @property
+    def training(self) -> int:
+        """The most that is held while training; a recorded step is proven against a copy of all that it changes."""
+        held = sum(term.bytes for term in self.standing) + self.peak.bytes
+        return held + (0 if self.snapshot is None else self.snapshot.bytes)
+
+    @property
+    def bytes(self) -> int:
+        """The most that is held at any time."""
+        standing = sum(term.bytes for term in self.standing)
+        recorded = 0 if self.snapshot is None else self.peak.bytes
+        return max(self.training, standing + recorded + self.validation.bytes)
+
+    def __str__(self) -> str:
+        terms = [*self.standing, *([] if self.snapshot is None else [self.snapshot])]
+        others = [m for m in (*self.moments, self.validation) if m != self.peak]
+        lines = [
+            *(str(term) for term in terms),
+            f"at its peak ({self.peak.name}):",
+            *(f"  {term}" for term in self.peak.terms),
+            *(f"{m.name + ' instead':<34}{readable(m.bytes):>12}" for m in others),
+            f"{'a member':<34}{readable(self.bytes):>12}",
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class ProgramMemory:
+    """What a population needs whatever P is. `str` shows the sum."""
+
+    terms: tuple[Term, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The sum of the terms."""
+        return sum(term.bytes for term in self.terms)
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.terms), f"{'a program':<34}{readable(self.bytes):>12}"])
