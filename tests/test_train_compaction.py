@@ -32,6 +32,7 @@ from widthwise.train import (
     train_population,
 )
 from widthwise.train.compaction import RecordInMemory, in_force, members_at, pays
+from widthwise.train.micro_batch import WHOLE
 from widthwise.train.stage import Job, Stage, Start
 
 CORPUS = letter_corpus()
@@ -212,7 +213,7 @@ def test_a_compiled_population_is_compacted_where_that_pays(
     monkeypatch.setattr("widthwise.train.stage.time.monotonic", lambda: now[0])
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     recipe = recipe_of(SGD_MOMENTUM, steps=steps)
-    job = Job(recipe, members(RATES), CORPUS, CPU, Engine(compiled=True))
+    job = Job(recipe, members(RATES), CORPUS, CPU, Engine(compiled=True), WHOLE)
     from widthwise.train.batches import Batches
 
     batches = Batches(CORPUS, [0, 1], steps=steps, batch=recipe.batch, context=8, device=CPU)
@@ -230,7 +231,7 @@ def test_a_compiled_population_is_compacted_where_that_pays(
 def test_a_stage_with_few_steps_left_is_neither_compiled_nor_recorded() -> None:
     """A record's first call is several steps at once: they must not lie behind the horizon."""
     recipe, both = recipe_of(steps=1000), Engine(captured=True, compiled=True)
-    job = Job(recipe, members(RATES), CORPUS, CPU, both)
+    job = Job(recipe, members(RATES), CORPUS, CPU, both, WHOLE)
     population = Population(recipe, members(RATES), CPU)
     chosen = {
         done: stage._engine(job, population, Start(done, EVERYBODY, None)) for done in (0, 800, 801, 980, 981)
