@@ -56,12 +56,12 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor) -> Tensor:
-        from widthwise.kernels.attention_kernel import forward as kernel
+        from widthwise.kernels.attention_kernel import attention_forward
 
         sequences, length, _, heads, head_dim = qkv.shape
         o = qkv.new_empty(sequences, length, heads, head_dim)
         lse = torch.empty(sequences, heads, length, device=qkv.device)
-        kernel[(-(-length // _FORWARD.queries), sequences * heads)](
+        attention_forward[(-(-length // _FORWARD.queries), sequences * heads)](
             qkv, o, lse, length, heads, math.log2(math.e) / math.sqrt(head_dim),
             HEAD=head_dim, QUERIES=_FORWARD.queries, KEYS=_FORWARD.keys,
             num_warps=_FORWARD.warps, num_stages=_FORWARD.stages,
@@ -71,7 +71,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        from widthwise.kernels.attention_kernel import backward_keys, backward_queries
+        from widthwise.kernels.attention_kernel import attention_backward_keys, attention_backward_queries
 
         qkv, o, lse = ctx.saved_tensors
         do = gradients[0].contiguous()
@@ -83,9 +83,9 @@ class _Attention(torch.autograd.Function):
             "num_warps": _BACKWARD.warps, "num_stages": _BACKWARD.stages,
         }  # fmt: skip
         of_queries = (-(-length // _BACKWARD.queries), sequences * heads)
-        backward_queries[of_queries](qkv, o, do, lse, delta, dqkv, *sizes, **options)  # makes delta
+        attention_backward_queries[of_queries](qkv, o, do, lse, delta, dqkv, *sizes, **options)  # makes delta
         of_keys = (-(-length // _BACKWARD.keys), sequences * heads)
-        backward_keys[of_keys](qkv, do, lse, delta, dqkv, *sizes, **options)
+        attention_backward_keys[of_keys](qkv, do, lse, delta, dqkv, *sizes, **options)
         return dqkv
 
 

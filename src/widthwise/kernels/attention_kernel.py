@@ -35,7 +35,7 @@ def _store_rows(base, row, length, stride, value, HEAD: tl.constexpr):
 
 
 @triton.jit
-def forward(
+def attention_forward(
     qkv, o, lse, length, heads, scale,
     HEAD: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
@@ -68,7 +68,7 @@ def forward(
 
 
 @triton.jit
-def backward_queries(
+def attention_backward_queries(
     qkv, o, do, lse, delta, dqkv, length, heads, scale, natural,
     HEAD: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
@@ -101,7 +101,7 @@ def backward_queries(
 
 
 @triton.jit
-def backward_keys(
+def attention_backward_keys(
     qkv, do, lse, delta, dqkv, length, heads, scale, natural,
     HEAD: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
