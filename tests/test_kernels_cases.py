@@ -196,6 +196,23 @@ def assert_near(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], ter
         assert (worst <= bound).all(), (name, worst, bound)
 
 
+def assert_no_worse(
+    make: Callable[[Kind], Layer], functions: LayerFunctions, low: torch.dtype, device: str
+) -> None:
+    """Against float32 on the same numbers, at most twice the error of PyTorch's layers in low precision.
+
+    Added to that: a rounding of the result; for a loss, one number whose error may cancel, a part of a logit's rounding.
+    """
+    expected = results(make(Kind(torch.float32, low, device)), PLAIN)
+    layer = make(Kind(low, low, device))
+    plain, found = results(layer, PLAIN), results(layer, functions)
+    for name, tensor in expected.items():
+        assert found[name].dtype == plain[name].dtype
+        own = torch.finfo(low).eps / 16 if tensor.dim() == 1 else torch.finfo(found[name].dtype).eps
+        allowed = 2 * errors(plain[name], tensor) + max(own, 16 * ROUNDING)
+        assert (errors(found[name], tensor) <= allowed).all(), (name, errors(found[name], tensor), allowed)
+
+
 def same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     """Whether all are equal; NaN, as in none of the tests that ask, equals nothing."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
