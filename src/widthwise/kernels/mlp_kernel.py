@@ -25,7 +25,8 @@ import triton.language as tl
 def gelu_and_slope(u):
     """u Phi(u) and its derivative Phi(u) + u phi(u), in float32.
 
-    Phi by Abramowitz and Stegun, formula 26.2.17: off by less than 7.5e-8, about what float32 leaves of 1 + erf.
+    Phi by Abramowitz and Stegun, formula 26.2.17, which is off by less than 7.5e-8; its evaluation in float32 by less
+    than 5e-7 in all, about as much as 1 + erf in float32 (3.4e-7) and far less than what is stored of it.
     """
     root = tl.rsqrt(1.0 + 0.2316419 * tl.abs(u))  # a reciprocal by one instruction: a division takes eight
     t = root * root

@@ -87,9 +87,12 @@ class _AddNorm(torch.autograd.Function):
         return total, h
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(
+        ctx: Any, *gradients: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         dtotal, dh = gradients
-        assert dh is not None
+        if dh is None:
+            return dtotal, dtotal, None, None
         ds, dgains = _backward(dtotal, dh, *ctx.saved_tensors)
         return ds, ds, dgains, None
 
