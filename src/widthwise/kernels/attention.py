@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 LONGEST = 512
-"""The most positions for the kernels: a longer row of keys would be better shared by the queries."""
+"""The most positions for the kernels; any number where torch is asked for deterministic algorithms."""
 
 HEAD_DIMENSIONS = (16, 32, 64, 128)
 
@@ -33,7 +33,8 @@ BACKENDS = (
 """For what is not for the kernels, in the order in which they are tried."""
 
 DETERMINISTIC_BACKENDS = (SDPBackend.FLASH_ATTENTION, SDPBackend.MATH)
-"""The same where torch is asked for deterministic algorithms: cuDNN's backward pass adds atomically."""
+"""The same where torch is asked for deterministic algorithms: cuDNN's backward pass adds atomically, FlashAttention's
+does not unless torch is told to warn only."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,11 @@ def attention(qkv_PxNx3D: Tensor, *, sequences: int, heads: int) -> Tensor:
     """
     P, N, D3 = qkv_PxNx3D.shape
     qkv = qkv_PxNx3D.view(P * sequences, N // sequences, 3, heads, D3 // 3 // heads)
-    if qkv.shape[1] <= LONGEST and qkv.shape[4] in HEAD_DIMENSIONS:
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    if (qkv.shape[1] <= LONGEST or deterministic) and qkv.shape[4] in HEAD_DIMENSIONS:
         return _Attention.apply(qkv).view(P, N, D3 // 3)
     q, k, v = _Split.apply(qkv)
-    backends = DETERMINISTIC_BACKENDS if torch.are_deterministic_algorithms_enabled() else BACKENDS
+    backends = DETERMINISTIC_BACKENDS if deterministic else BACKENDS
     with sdpa_kernel(list(backends), set_priority=True):
         a_SxHxTxK = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     return a_SxHxTxK.transpose(1, 2).reshape(P, N, D3 // 3)
