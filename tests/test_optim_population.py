@@ -1,5 +1,7 @@
 """A population's step: the kernels equal the plain updates, members do not touch each other, and what is noted."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +19,9 @@ from widthwise.optim import (
     ParameterScaling,
     PopulationStep,
     SgdUpdate,
+    population_kernel,
 )
+from widthwise.optim import launch as launches
 
 SCALING = ParameterScaling(floor=0.5)
 UPDATES: dict[str, MemberUpdate] = {
@@ -206,3 +210,31 @@ def test_what_the_kernels_do_not_do_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     with pytest.raises(ValueError, match="need CUDA"):
         PopulationStep(UPDATES["sgd"], {"w": torch.zeros(2, 3)}, rates=zeros, epsilons=zeros, fused=True)
+
+
+@pytest.mark.parametrize("update", UPDATES.values(), ids=UPDATES)
+def test_what_a_record_reads_lives_as_long_as_the_step(
+    update: MemberUpdate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recorded step goes on reading and writing the tables that it was recorded with: nobody else may get them."""
+    gradients = of_members([0, 1, 2], 1)
+    step = PopulationStep(
+        update, of_members([0, 1, 2], 0), rates=numbers(RATES), epsilons=numbers([1e-8] * 3), fused=True
+    )
+    step.step_(gradients, factor=1.0)
+    made: list[weakref.ref[Tensor]] = []
+    original = launches.run_update
+
+    def watched(launch: launches.Launch, *args: Any, **options: Any) -> None:
+        made.extend(weakref.ref(tensor) for tensor in (launch.table, launch.numbers))
+        original(launch, *args, **options)
+
+    monkeypatch.setattr(population_kernel, "run_update", watched)
+    monkeypatch.setattr(population_kernel, "capturing", lambda device: True)
+    step.step_(gradients, factor=1.0)
+    monkeypatch.setattr(population_kernel, "capturing", lambda device: False)
+    step.finish_capture()
+    step.step_({name: gradient.clone() for name, gradient in gradients.items()}, factor=1.0)
+    gc.collect()
+    assert isinstance(update, AdafactorUpdate) or len(made) >= 2
+    assert all(reference() is not None for reference in made[:2])

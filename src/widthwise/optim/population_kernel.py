@@ -81,6 +81,7 @@ class PopulationKernel:
         self._launch: Launch | None = None
         self._spare: Launch | None = None
         self._captured: list[tuple[Launch, Tensor]] = []
+        self._recorded: list[Launch] = []  # a graph reads and writes its tables for as long as it lives
 
     @staticmethod
     def covers(update: MemberUpdate, parameters: Mapping[str, Tensor]) -> bool:
@@ -161,4 +162,5 @@ class PopulationKernel:
         """Write the tables of captured steps."""
         for launch, rows in self._captured:
             launch.table.copy_(rows)
+            self._recorded.append(launch)
         self._captured.clear()
