@@ -201,7 +201,7 @@ def assert_no_worse(
 ) -> None:
     """Against float32 on the same numbers, at most twice the error of PyTorch's layers in low precision.
 
-    Added to that: a rounding of the result; for a loss, one number whose error may cancel, a part of a logit's rounding.
+    Added to that: a rounding of the result; for a loss, one number whose error may cancel, a part of its logits'.
     """
     expected = results(make(Kind(torch.float32, low, device)), PLAIN)
     layer = make(Kind(low, low, device))
