@@ -83,9 +83,9 @@ def _asked(row: Row, digits: int = 3) -> str:
 def _crowd_line(name: str, row: Row, found: Mapping[tuple[str, object], Row]) -> tuple[str, ...]:
     label = name.removesuffix(": member-tokens")
     alone = found[name, "engine at P=1"]
-    roofline = found[f"{label}: roofline, unfused", "a step"]
+    roofline = found.get((f"{label}: roofline, unfused", "a step"))
     shown = label.partition(": ")[2]
-    return (shown, number(row["value"]), _asked(row), _asked(alone), _asked(roofline, 2))
+    return (shown, number(row["value"]), _asked(row), _asked(alone), "-" if roofline is None else _asked(roofline, 2))
 
 
 def _alone_line(name: str, row: Row, found: Mapping[tuple[str, object], Row]) -> tuple[str, ...]:
