@@ -85,7 +85,13 @@ def _crowd_line(name: str, row: Row, found: Mapping[tuple[str, object], Row]) ->
     alone = found[name, "engine at P=1"]
     roofline = found.get((f"{label}: roofline, unfused", "a step"))
     shown = label.partition(": ")[2]
-    return (shown, number(row["value"]), _asked(row), _asked(alone), "-" if roofline is None else _asked(roofline, 2))
+    return (
+        shown,
+        number(row["value"]),
+        _asked(row),
+        _asked(alone),
+        "-" if roofline is None else _asked(roofline, 2),
+    )
 
 
 def _alone_line(name: str, row: Row, found: Mapping[tuple[str, object], Row]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from study_example import (
     write_corpus,
 )
 from widthwise.analysis import MARGIN
-from widthwise.study import POPULATION_SIZE
+from widthwise.train.choose_population import SECONDS_LIMIT
 
 DRIFT = {"standard-global": -1.0, "mup-full": 0.0}
 
@@ -415,7 +415,7 @@ def test_a_command_line_that_is_incomplete(folder: Path, arguments: list[str]) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["study", "run", "--help"], f"for a new store; {POPULATION_SIZE} unless said"),
+        (["study", "run", "--help"], f"estimate, for a new store; {SECONDS_LIMIT / 60:g} unless said"),
         (["study", "verdict", "--help"], f"given up; {MARGIN}, which is 1 %, unless said"),
         (["study", "report", "--help"], f"given up; {MARGIN}, which is 1 %, unless said"),
         (["transfer", "--help"], f"given up; {MARGIN}, which is 1 %, unless said"),

@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from study_example import DIGEST, tiny_plan, tiny_source
-from widthwise.study.expand import build_model, expand, shape_key
+from widthwise.study.compose import shape_key
+from widthwise.study.expand import build_model, expand
 
 MLP = {"kind": "mlp", "depth": 2, "window": 3, "context": 8}
 

@@ -9,7 +9,8 @@ import torch
 from study_example import DIGEST, command, one_thread, tiny_plan, tiny_source, tiny_text, write_corpus
 from widthwise.records import read_study
 from widthwise.study import POPULATION_SIZE, resume_study, run_study, runner
-from widthwise.study.expand import PopulationSize, expand
+from widthwise.study.compose import PopulationSize
+from widthwise.study.expand import expand
 from widthwise.study.fitting_sizes import FittingSizes
 from widthwise.study.recipe import Recipe
 

@@ -109,8 +109,8 @@ def test_what_cannot_fit_says_how_much_it_needs() -> None:
     of = recipe(1024)
     with pytest.raises(
         ValueError,
-        match=r"a model of width 1024 and 101,467,136 parameters, batch 16 x 256, need .* GiB even in micro-batches of "
-        r"one sequence; of 954 MiB available, 0% is left free: choose a smaller width",
+        match=r"a model of width 1024 and 101,467,136 parameters, batch 16 x 256, needs .* GiB "
+        r"however the batch is cut; of 954 MiB available, 0% is left free: choose a smaller width",
     ):
         choose(of, 10**9)
     with pytest.raises(ValueError, match=r"100 models of width 1024 .* choose a smaller population size"):

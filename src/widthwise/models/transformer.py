@@ -104,6 +104,8 @@ class Transformer:
         run = recomputed(self._block) if recompute else self._block
         y_PxNxD = None
         for block in range(self.depth):
+            if recompute and y_PxNxD is not None:  # one input to keep instead of two
+                x_PxNxD, y_PxNxD = x_PxNxD + y_PxNxD, None
             x_PxNxD, y_PxNxD = run(w, f"blocks.{block}", x_PxNxD, y_PxNxD, tokens_PxBxT.shape[1])
         return w.add_norm(x_PxNxD, y_PxNxD, "final_norm")[1]
 
@@ -112,9 +114,12 @@ class Transformer:
     ) -> tuple[Tensor, Tensor]:
         """Attention and MLP. The residual stream is x + y: what a layer adds is added where it is next read."""
         x_PxNxD, h_PxNxD = w.add_norm(x_PxNxD, y_PxNxD, f"{name}.attention.norm")
-        qkv_PxNx3D = w.linear(h_PxNxD, f"{name}.attention.qkv")
-        a_PxNxD = w.attention(qkv_PxNx3D, sequences=sequences, heads=self.width // self.head_dim)
-        y_PxNxD = w.linear(a_PxNxD, f"{name}.attention.output")
+        h_PxNxD = w.attention(
+            w.linear(h_PxNxD, f"{name}.attention.qkv"),
+            sequences=sequences,
+            heads=self.width // self.head_dim,
+        )
+        y_PxNxD = w.linear(h_PxNxD, f"{name}.attention.output")
         x_PxNxD, h_PxNxD = w.add_norm(x_PxNxD, y_PxNxD, f"{name}.mlp.norm")
         return x_PxNxD, w.mlp(h_PxNxD, f"{name}.mlp.up", f"{name}.mlp.down")
 

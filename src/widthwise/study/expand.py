@@ -1,8 +1,7 @@
 """From a specification to its trials: every cell resolved, equal recipes merged, trials put into populations."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from widthwise.records import ArmRow, CellRow
@@ -17,7 +16,8 @@ from widthwise.scaling import (
     mlp_roles,
     resolve,
 )
-from widthwise.study.recipe import Recipe, canonical_json, identity, pack_numbers, rounded
+from widthwise.study.compose import PlannedTrial, PopulationSize, Sizes, compose, require_size
+from widthwise.study.recipe import Recipe, identity, pack_numbers, rounded
 from widthwise.study.spec import AdamPsSpec, AdamSpec, ArmSpec, MLPSpec, OptimizerSpec, StudySpec
 from widthwise.theory import (
     ADAFACTOR,
@@ -77,33 +77,6 @@ class Arm:
             predicted_full=full,
             predicted_none=none,
         )
-
-
-@dataclass(frozen=True)
-class PlannedTrial:
-    """A trial before it has run."""
-
-    id: int
-    identity: str
-    recipe: Recipe
-
-
-@dataclass(frozen=True)
-class PopulationSize:
-    """How many trials of one shape train side by side at most, and how their steps run.
-
-    Args:
-        members: P.
-        micro_batches, recompute: see `train.ActivationPlan`; like P, no part of a trial's identity.
-    """
-
-    members: int
-    micro_batches: int = 1
-    recompute: bool = False
-
-
-Sizes = Callable[[Recipe, int], PopulationSize]
-"""(the recipe of one of them, how many trials have its shape) -> the size of their populations."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +181,7 @@ def expand(spec: StudySpec, *, corpus: str, population_size: int | Sizes) -> Stu
                     key = identity(recipe)
                     trial = trials.setdefault(key, PlannedTrial(len(trials) + 1, key, recipe))
                     cells.append(CellRow(arm.name, width, rate, seed, trial.id))
-    composed = _compose(tuple(trials.values()), cells, population_size)
+    composed = compose(tuple(trials.values()), cells, population_size)
     return StudyPlan(
         base_width=spec.base,
         arms=arms,
@@ -217,17 +190,6 @@ def expand(spec: StudySpec, *, corpus: str, population_size: int | Sizes) -> Stu
         populations=tuple(ids for ids, _ in composed),
         sizes=tuple(size for _, size in composed),
     )
-
-
-def require_size(members: int) -> int:
-    """The size of a population, checked.
-
-    Raises:
-        ValueError: it is below 1.
-    """
-    if members < 1:
-        raise ValueError(f"population size {members} must be at least 1")
-    return members
 
 
 def _plans(
@@ -284,29 +246,3 @@ def _recipe(
         "seeds": {"init": seed, "data": seed},
         **pack_numbers(folded, None if spec.gauge is Gauge.FOLDED else explicit),
     }
-
-
-def shape_key(recipe: Recipe) -> str:
-    """What trials of one population have in common: all of the recipe but the numbers and the seeds."""
-    own = {"tensors", "multipliers", "seeds"}
-    return canonical_json({field: value for field, value in recipe.items() if field not in own})
-
-
-def _compose(
-    trials: tuple[PlannedTrial, ...], cells: list[CellRow], sizes: Sizes
-) -> list[tuple[tuple[int, ...], PopulationSize]]:
-    """Group by shape, order by rate (those which diverge sit together), and cut evenly."""
-    rates: dict[int, float] = {}
-    for cell in cells:
-        rates.setdefault(cell.trial, cell.learning_rate)
-    shapes: dict[str, list[PlannedTrial]] = {}
-    for trial in trials:
-        shapes.setdefault(shape_key(trial.recipe), []).append(trial)
-    populations: list[tuple[tuple[int, ...], PopulationSize]] = []
-    for alike in shapes.values():
-        size = sizes(alike[0].recipe, len(alike))
-        ordered = sorted((trial.id for trial in alike), key=lambda id_: (rates[id_], id_))
-        count = -(-len(ordered) // size.members)
-        bounds = [len(ordered) * i // count for i in range(count + 1)]
-        populations += [(tuple(ordered[a:b]), size) for a, b in pairwise(bounds)]
-    return populations

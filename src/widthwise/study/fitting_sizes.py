@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from widthwise.study.expand import PopulationSize, require_size
+from widthwise.study.compose import PopulationSize, require_size
 from widthwise.study.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from widthwise.records import StoredStudy, check_store, read_study
 from widthwise.study.checkpoints import remove_checkpoints
-from widthwise.study.expand import expand, shape_key
+from widthwise.study.compose import shape_key
+from widthwise.study.expand import expand
 from widthwise.study.fitting_sizes import FittingSizes
 from widthwise.study.run_state import Listener, Tracker
 from widthwise.study.runner import choose_device, host_facts

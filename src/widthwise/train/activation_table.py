@@ -1,9 +1,10 @@
 """What each reference model's passes hold for every token: the one place to adjust when a forward pass changes.
 
 Tensors are counted in numbers a token, in units of the model's width D; a number has the precision of products.
-What torch.compile fuses away is marked: a compiled program keeps 16 D a token and block where operations run one by one
-keep 18 D. Together with the 5 D of the block at work that is the 34 D bytes a token and layer of bfloat16 that compiled
-programs of 8 blocks are measured at: 2 (8 * 16 + 2 + 5) / 8 = 34.
+What torch.compile and the layers' kernels keep to themselves is marked: these keep 16 D a token and block where
+operations run one by one keep 18 D. (A kernel keeps the GELU's slope in the place of its input.) Together with the 5 D
+of the block at work that is the 34 D bytes a token and layer of bfloat16 that programs of 8 blocks are measured at:
+2 (8 * 16 + 2 + 5) / 8 = 34.
 
 Shape legend: D width, V vocabulary, H heads.
 """
@@ -19,11 +20,11 @@ ID = 8
 
 @dataclass(frozen=True)
 class Kept:
-    """A tensor kept for the backward pass: its numbers a token over D, and whether a compiled program keeps it too."""
+    """A tensor kept for the backward pass: its numbers a token over D, and whether fused programs keep it too."""
 
     name: str
     widths: int
-    compiled: bool = True
+    fused: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,19 +56,19 @@ class ActivationTable:
 
 TRANSFORMER_BLOCK = (
     Kept("residual stream before attention", 1),
-    Kept("normalized, before the gain", 1, compiled=False),
+    Kept("normalized, before the gain", 1, fused=False),
     Kept("attention's input", 1),
     Kept("queries, keys and values", 3),
     Kept("attention's output", 1),
     Kept("residual stream before the MLP", 1),
-    Kept("normalized, before the gain", 1, compiled=False),
+    Kept("normalized, before the gain", 1, fused=False),
     Kept("the MLP's input", 1),
     Kept("before GELU", 4),
     Kept("after GELU", 4),
 )
 TRANSFORMER_HEAD = (
     Kept("residual stream after the blocks", 1),
-    Kept("normalized, before the gain", 1, compiled=False),
+    Kept("normalized, before the gain", 1, fused=False),
     Kept("the readout's input", 1),
 )
 MLP_BLOCK = (Kept("after ReLU", 1),)
@@ -109,14 +110,14 @@ def activation_table(model: ReferenceModel) -> ActivationTable:
     )
 
 
-def widths(kept: Sequence[Kept], *, compiled: bool) -> int:
+def widths(kept: Sequence[Kept], *, fused: bool) -> int:
     """The numbers a token that are kept, over D.
 
     Example:
-        >>> widths(TRANSFORMER_BLOCK, compiled=False), widths(TRANSFORMER_BLOCK, compiled=True)
+        >>> widths(TRANSFORMER_BLOCK, fused=False), widths(TRANSFORMER_BLOCK, compiled=True)
         (18, 16)
     """
-    return sum(tensor.widths for tensor in kept if tensor.compiled or not compiled)
+    return sum(tensor.widths for tensor in kept if tensor.fused or not fused)
 
 
 def loss_bytes(size: int, *, compiled: bool) -> int:
@@ -126,7 +127,7 @@ def loss_bytes(size: int, *, compiled: bool) -> int:
     and their gradient in the precision of products, and one of those three.
 
     Example:
-        >>> loss_bytes(2, compiled=False), loss_bytes(2, compiled=True)
+        >>> loss_bytes(2, fused=False), loss_bytes(2, compiled=True)
         (12, 8)
     """
     return 2 * size + 4 if compiled else 3 * 4

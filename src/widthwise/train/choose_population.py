@@ -126,15 +126,14 @@ def _too_large(
     members: int,
 ) -> str:
     model = recipe.model
-    plan = ActivationPlan(recipe.batch, recompute=activation_table(model).recomputable)
-    smallest = min(
-        member_memory(recipe, replace(execution, activations=p)).bytes for p in (plan, ActivationPlan())
-    )
+    plans = (plan for plan, _ in _plans(recipe))
+    smallest = min(member_memory(recipe, replace(execution, activations=plan)).bytes for plan in plans)
     what = "a model" if members == 1 else f"{members} models"
+    need = "needs" if members == 1 else "need"
     remedy = "a smaller width, depth or context" if members == 1 else "a smaller population size"
     return (
         f"{what} of width {model.width} and {model.parameter_count:,} parameters, batch {recipe.batch} x "
-        f"{model.context}, need {readable(members * smallest + program.bytes)} even in micro-batches of one sequence; "
+        f"{model.context}, {need} {readable(members * smallest + program.bytes)} however the batch is cut; "
         f"of {readable(available)} available, {margin:.0%} is left free: choose {remedy}, or a device with more memory"
     )
 

@@ -7,6 +7,7 @@ import torch
 from widthwise.optim import PopulationStep
 from widthwise.train.member import Precision, Recipe
 from widthwise.train.micro_batch import WHOLE, ActivationPlan
+from widthwise.train.population import layers_have_kernels
 from widthwise.train.step_graph import CAPTURED_FROM, COMPILED_FROM, Engine
 
 SIZES = {Precision.FLOAT32: 4, Precision.BFLOAT16: 2}
@@ -26,6 +27,7 @@ class Execution:
         copies: whether these keep the matrices in the precision of products too.
         engine: recorded, compiled, or neither.
         activations: pieces of a batch, and whether blocks are recomputed.
+        kernels: whether the layers' kernels run, which hold logits a piece at a time.
     """
 
     cuda: bool = False
@@ -33,6 +35,7 @@ class Execution:
     copies: bool = False
     engine: Engine = PLAIN
     activations: ActivationPlan = WHOLE
+    kernels: bool = False
 
 
 def execution_for(
@@ -57,11 +60,21 @@ def execution_for(
     cuda = device.type == "cuda"
     fused = cuda and PopulationStep.has_kernels(recipe.update, shapes)
     steps = recipe.schedule.steps
-    suited = Engine(captured=fused and steps >= CAPTURED_FROM, compiled=cuda and steps >= COMPILED_FROM)
+    kernels = cuda and layers_have_kernels(recipe, _capability(device))
+    suited = Engine(
+        captured=fused and steps >= CAPTURED_FROM,
+        compiled=cuda and not kernels and steps >= COMPILED_FROM,
+    )
     return Execution(
         cuda=cuda,
         fused=fused,
         copies=fused and SIZES[recipe.precision] < 4 and PopulationStep.writes_copies(recipe.update),
+        kernels=kernels,
         engine=suited if engine is None else engine,
         activations=activations,
     )
+
+
+def _capability(device: torch.device) -> tuple[int, int]:
+    """Of a CUDA device; of one that is not there, Hopper's."""
+    return torch.cuda.get_device_capability(device) if torch.cuda.is_available() else (9, 0)

@@ -37,6 +37,9 @@ KERNEL_SCRATCH = 1 / 64
 WORKSPACES = 3 * 32 * 2**20
 """cuBLAS' own memory: 32 MiB on Hopper for each of the streams that a recorded step is prepared on."""
 
+LOGITS = 2**30
+"""What the kernels hold of logits at a time, `kernels.readout_loss.LOGITS_BYTES`; a test compares them."""
+
 LOADED = 512 * 2**20
 """Assumed: kernels, compiled or not, that are loaded while a population runs."""
 
@@ -105,6 +108,8 @@ def program_memory(
     if execution.cuda:
         terms.append(Term("workspaces of matrix products", WORKSPACES, "32 MiB x 3 streams"))
         terms.append(Term("loaded kernels", LOADED, "assumed"))
+    if execution.kernels:
+        terms.append(Term("logits", LOGITS, "at most, a piece at a time"))
     return ProgramMemory(tuple(terms))
 
 
@@ -166,13 +171,14 @@ def _standing(recipe: Recipe, execution: Execution, sizes: _Sizes) -> tuple[Term
 
 def _moments(recipe: Recipe, execution: Execution, sizes: _Sizes) -> tuple[Moment, ...]:
     """The points of a training step at which its memory can be largest."""
-    table, compiled = activation_table(recipe.model), execution.engine.compiled
+    table = activation_table(recipe.model)
+    compiled, fused = execution.engine.compiled, execution.engine.compiled or execution.kernels
     width, vocabulary, tokens, size = recipe.model.width, recipe.model.vocabulary, sizes.tokens, sizes.size
     recompute = execution.activations.recompute and table.recomputable
     # Without copies, every matrix is cast where it is used, and the cast is kept as long as the activations are.
     cast = size if size < FLOAT and not execution.copies else 0
     low = size if execution.copies else FLOAT
-    block_tokens = (widths(table.block, compiled=compiled) * width * size + table.statistics) * tokens
+    block_tokens = (widths(table.block, fused=fused) * width * size + table.statistics) * tokens
     block = Term(
         "one block's activations",
         block_tokens + cast * sizes.block,
@@ -183,8 +189,17 @@ def _moments(recipe: Recipe, execution: Execution, sizes: _Sizes) -> tuple[Momen
                   f"{kept / tokens:,.0f} B x {tokens:,} tokens x {sizes.blocks} blocks")  # fmt: skip
     ids = Term("numbers of tokens", table.ids * ID * tokens, f"{table.ids} x {ID} B x {tokens:,} tokens")
     head = sizes.numbers - sizes.stem - sizes.block * sizes.blocks
-    top = widths(table.head, compiled=compiled) * width * size * tokens + cast * head
+    top = widths(table.head, fused=fused) * width * size * tokens + cast * head
     at_loss = loss_bytes(size, compiled=compiled)
+    if execution.kernels:  # logits are the program's; their gradients by both operands are there at once
+        taken = Term(
+            "the readout's gradients", size * (width * tokens + width * vocabulary),
+            f"{size} B x {width:,} x ({tokens:,} tokens + {vocabulary:,})",
+        )  # fmt: skip
+    else:
+        taken = Term(
+            "logits", at_loss * vocabulary * tokens, f"{at_loss} B x {vocabulary:,} x {tokens:,} tokens"
+        )
     work = Term(
         "the block at work", table.block_work * width * size * tokens, f"{table.block_work} D a token"
     )
@@ -201,8 +216,7 @@ def _moments(recipe: Recipe, execution: Execution, sizes: _Sizes) -> tuple[Momen
     copies = FLOAT * sizes.first * table.stem_copies
     stepping = () if execution.activations.micro_batches > 1 else (whole,)
     return (
-        Moment("the loss", (ids, blocks, Term("the readout's input", top, "and what its norm keeps"),
-               Term("logits", at_loss * vocabulary * tokens, f"{at_loss} B x {vocabulary:,} x {tokens:,} tokens"))),
+        Moment("the loss", (ids, blocks, Term("the readout's input", top, "and what its norm keeps"), taken)),
         Moment("the last block", (ids, blocks, *again, work, gradients(head + sizes.block))),
         Moment("the first block", (ids, first_blocks, *again, work, gradients(inner))),
         Moment("the embedding", (ids, whole,
@@ -233,7 +247,8 @@ def _validation(recipe: Recipe, execution: Execution, sizes: _Sizes) -> Moment:
     table, size = activation_table(recipe.model), sizes.size
     windows = min(recipe.validation_windows, execution.activations.sequences(recipe.batch))
     tokens = windows * recipe.model.context
-    loss = forward_loss_bytes(size) * recipe.model.vocabulary
+    loss = 0 if execution.kernels else forward_loss_bytes(size) * recipe.model.vocabulary
+    loss += recipe.model.width * size  # the readout's input
     block = table.block_forward * recipe.model.width * size
     cast = 2 * size * sizes.largest if size < FLOAT else 0
     return Moment("validation", (

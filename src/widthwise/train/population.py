@@ -52,11 +52,15 @@ def _per_member(members: Sequence[Member], name: str, field: str, device: torch.
     )
 
 
+def layers_have_kernels(recipe: Recipe, capability: tuple[int, int]) -> bool:
+    """Whether the layers' kernels are for a recipe on a CUDA device: bfloat16, and tiles that move by descriptors."""
+    fitting = recipe.precision is Precision.BFLOAT16 and recipe.model.width % 8 == 0
+    return fitting and capability >= (9, 0) and has_triton()
+
+
 def layer_functions(recipe: Recipe, device: torch.device) -> LayerFunctions:
-    """The fastest layers for a recipe on a device: the kernels for bfloat16 on GPUs that move tiles by descriptors."""
-    if device.type != "cuda" or recipe.precision is not Precision.BFLOAT16 or recipe.model.width % 8:
-        return PLAIN
-    if torch.cuda.get_device_capability(device) < (9, 0) or not has_triton():
+    """The fastest layers for a recipe on a device: the kernels where there are any."""
+    if device.type != "cuda" or not layers_have_kernels(recipe, torch.cuda.get_device_capability(device)):
         return PLAIN
     from widthwise.kernels import FUSED
 

@@ -1,0 +1,72 @@
+"""Which trials train side by side: those of one shape, ordered by rate, in populations of a size that a rule says."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from widthwise.records import CellRow
+from widthwise.study.recipe import Recipe, canonical_json
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial before it has run."""
+
+    id: int
+    identity: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class PopulationSize:
+    """How many trials of one shape train side by side at most, and how their steps run.
+
+    Args:
+        members: P.
+        micro_batches, recompute: see `train.ActivationPlan`; like P, no part of a trial's identity.
+    """
+
+    members: int
+    micro_batches: int = 1
+    recompute: bool = False
+
+
+Sizes = Callable[[Recipe, int], PopulationSize]
+"""(the recipe of one of them, how many trials have its shape) -> the size of their populations."""
+
+
+def require_size(members: int) -> int:
+    """The size of a population, checked.
+
+    Raises:
+        ValueError: it is below 1.
+    """
+    if members < 1:
+        raise ValueError(f"population size {members} must be at least 1")
+    return members
+
+
+def shape_key(recipe: Recipe) -> str:
+    """What trials of one population have in common: all of the recipe but the numbers and the seeds."""
+    own = {"tensors", "multipliers", "seeds"}
+    return canonical_json({field: value for field, value in recipe.items() if field not in own})
+
+
+def compose(
+    trials: Sequence[PlannedTrial], cells: Sequence[CellRow], sizes: Sizes
+) -> list[tuple[tuple[int, ...], PopulationSize]]:
+    """Group by shape, order by rate (those which diverge sit together), and cut evenly."""
+    rates: dict[int, float] = {}
+    for cell in cells:
+        rates.setdefault(cell.trial, cell.learning_rate)
+    shapes: dict[str, list[PlannedTrial]] = {}
+    for trial in trials:
+        shapes.setdefault(shape_key(trial.recipe), []).append(trial)
+    populations: list[tuple[tuple[int, ...], PopulationSize]] = []
+    for alike in shapes.values():
+        size = sizes(alike[0].recipe, len(alike))
+        ordered = sorted((trial.id for trial in alike), key=lambda id_: (rates[id_], id_))
+        count = -(-len(ordered) // size.members)
+        bounds = [len(ordered) * i // count for i in range(count + 1)]
+        populations += [(tuple(ordered[a:b]), size) for a, b in pairwise(bounds)]
+    return populations
