@@ -35,6 +35,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
     return code, json.loads(target.read_text())
 
 
+@pytest.mark.slow
 def test_every_quick_part_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = run(tmp_path, "--parts", ",".join(QUICK))
     assert code == 0, capsys.readouterr().out

@@ -60,6 +60,7 @@ def losses_and_gradients(
     return {"losses": losses.detach(), **dict(zip(leaves, gradients, strict=True))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("multiplied", [True, False], ids=["multipliers", "no multipliers"])
 @pytest.mark.parametrize("context", [8, 5], ids=["the context", "less"])
 def test_a_transformer_is_the_plain_one(context: int, *, multiplied: bool) -> None:
@@ -73,6 +74,7 @@ def test_a_transformer_is_the_plain_one(context: int, *, multiplied: bool) -> No
     assert (found["position_embedding"][:, context:] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:All-NaN slice encountered:RuntimeWarning")
 def test_a_broken_member_of_a_transformer() -> None:
     healthy, broken = (losses_and_gradients(FUSED, multiplied=True, broken=b) for b in (False, True))
@@ -119,6 +121,7 @@ def test_steps_by_kernels_are_the_plain_steps(gauge: Gauge) -> None:
         assert (found.population.parameters[name] - tensor).abs().amax() < 0.02 * moved, name
 
 
+@pytest.mark.slow
 def test_steps_by_kernels_repeat_bit_for_bit() -> None:
     one, other = (trained(FUSED, Gauge.FOLDED, 2)[0].tensors() for _ in range(2))
     assert all(torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0)) for a, b in zip(one, other, strict=True))

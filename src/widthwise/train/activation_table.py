@@ -114,7 +114,7 @@ def widths(kept: Sequence[Kept], *, fused: bool) -> int:
     """The numbers a token that are kept, over D.
 
     Example:
-        >>> widths(TRANSFORMER_BLOCK, fused=False), widths(TRANSFORMER_BLOCK, compiled=True)
+        >>> widths(TRANSFORMER_BLOCK, fused=False), widths(TRANSFORMER_BLOCK, fused=True)
         (18, 16)
     """
     return sum(tensor.widths for tensor in kept if tensor.fused or not fused)
@@ -127,7 +127,7 @@ def loss_bytes(size: int, *, compiled: bool) -> int:
     and their gradient in the precision of products, and one of those three.
 
     Example:
-        >>> loss_bytes(2, fused=False), loss_bytes(2, compiled=True)
+        >>> loss_bytes(2, compiled=False), loss_bytes(2, compiled=True)
         (12, 8)
     """
     return 2 * size + 4 if compiled else 3 * 4
