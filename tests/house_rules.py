@@ -33,12 +33,13 @@ FEATURES = "theory scaling optim models measure records train study analysis rep
 DEPENDENCIES = "altair jinja2 numpy pydantic rich scipy torch vl_convert yaml"
 
 ROOMS = {
+    "files": room(),
     "theory": room(packages="numpy", lazy_packages="scipy"),
-    "scaling": room(rooms="theory", lazy_packages="torch"),
+    "scaling": room(rooms="theory files", lazy_packages="torch"),
     "optim": room(packages="torch", lazy_packages="triton"),
     "models": room(packages="torch"),
     "kernels": room(rooms="models", packages="torch triton"),
-    "measure": room(rooms="theory scaling optim", packages="torch"),
+    "measure": room(rooms="theory scaling optim files", packages="torch"),
     "records": room(),
     "train": room(
         rooms="optim models measure scaling theory records", packages="torch numpy", lazy_rooms="kernels"

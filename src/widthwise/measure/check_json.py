@@ -2,12 +2,11 @@
 
 import json
 import math
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from widthwise.files import document, load_document, replace_text
 from widthwise.measure.check_result import CoordinateCheck
 from widthwise.measure.run_once import Key, Quantity
 from widthwise.measure.slope import SlopeInterval
@@ -59,13 +58,7 @@ def check_from_json(values: object) -> CoordinateCheck:
     Raises:
         ValueError: anything else.
     """
-    value: dict[str, Any] = values if isinstance(values, dict) else {}
-    if value.get("kind") != KIND:
-        raise ValueError(f"not a coordinate check: its kind is {value.get('kind')!r}, not {KIND!r}")
-    if value.get("version") != VERSION:
-        raise ValueError(
-            f"a check of version {value.get('version')!r}; this widthwise reads version {VERSION}"
-        )
+    value = document(values, kind=KIND, version=VERSION, name="a coordinate check")
     try:
         return CoordinateCheck(
             **{name: value[name] for name in FACTS if name != "widths"},
@@ -100,14 +93,7 @@ def _numbers(rows: list[list[float | None]]) -> tuple[tuple[float, ...], ...]:
 def save_check(check: CoordinateCheck, path: Path) -> None:
     """Write a check: the file is replaced at once or left as it was."""
     text = json.dumps(check_to_json(check), separators=(",", ":"), allow_nan=False)
-    handle, temporary = tempfile.mkstemp(dir=path.resolve().parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    replace_text(path, text + "\n")
 
 
 def load_check(path: Path) -> CoordinateCheck:
@@ -117,7 +103,4 @@ def load_check(path: Path) -> CoordinateCheck:
         ValueError: a file that is not one.
         OSError: a file that cannot be read.
     """
-    try:
-        return check_from_json(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return load_document(path, check_from_json)

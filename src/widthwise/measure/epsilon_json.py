@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from widthwise.measure.atomic_text import write_text
+from widthwise.files import document, load_document, replace_text
 from widthwise.measure.epsilon_report import EpsilonReport, EpsilonRow
 
 KIND, VERSION = "widthwise epsilon report", 1
@@ -63,13 +63,7 @@ def report_from_json(values: object) -> EpsilonReport:
     Raises:
         ValueError: anything else.
     """
-    value: dict[str, Any] = values if isinstance(values, dict) else {}
-    if value.get("kind") != KIND:
-        raise ValueError(f"not an epsilon report: its kind is {value.get('kind')!r}, not {KIND!r}")
-    if value.get("version") != VERSION:
-        raise ValueError(
-            f"an epsilon report of version {value.get('version')!r}; this widthwise reads version {VERSION}"
-        )
+    value = document(values, kind=KIND, version=VERSION, name="an epsilon report")
     try:
         rows = [(row["kind"], _row(row)) for row in value["rows"]]
         return EpsilonReport(
@@ -90,7 +84,7 @@ def _row(value: Mapping[str, Any]) -> EpsilonRow:
 
 def save_report(report: EpsilonReport, path: Path) -> None:
     """Write a report: the file is replaced at once or left as it was."""
-    write_text(path, json.dumps(report_to_json(report), indent=1, allow_nan=False) + "\n")
+    replace_text(path, json.dumps(report_to_json(report), indent=1, allow_nan=False) + "\n")
 
 
 def load_report(path: Path) -> EpsilonReport:
@@ -100,7 +94,4 @@ def load_report(path: Path) -> EpsilonReport:
         ValueError: a file that is not one.
         OSError: a file that cannot be read.
     """
-    try:
-        return report_from_json(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return load_document(path, report_from_json)

@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from widthwise.files import replace_text
 from widthwise.measure.adam_moments import check_epsilon, unwrapped_optimizer
-from widthwise.measure.atomic_text import write_text
 from widthwise.measure.epsilon_report import EpsilonReport
 from widthwise.measure.epsilon_rows import Plan
 from widthwise.measure.measure_epsilon import measure_epsilon
@@ -106,7 +106,7 @@ class EpsilonMonitor:
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_text(Path(path), text.getvalue())
+        replace_text(Path(path), text.getvalue())
 
     def write_json_lines(self, path: Path | str) -> None:
         """Write `rows()`, one JSON object a line, replacing the file at once or not at all; what is undefined is null.
@@ -115,7 +115,7 @@ class EpsilonMonitor:
             ValueError: nothing was measured yet.
         """
         lines = [json.dumps(row, allow_nan=False) for row in self._measured_rows()]
-        write_text(Path(path), "\n".join(lines) + "\n")
+        replace_text(Path(path), "\n".join(lines) + "\n")
 
     def _measured_rows(self) -> list[dict[str, Any]]:
         if not self._series:

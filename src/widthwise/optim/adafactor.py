@@ -30,6 +30,7 @@ from widthwise.optim.local import ORDINARY, local_tensor
 from widthwise.optim.non_finite import NonFinite, find_non_finite
 from widthwise.optim.parameter_scaling import ParameterScaling, read_parameter_scaling
 from widthwise.optim.rounding import NEAREST, NearestRounding, Rounding, StochasticRounding
+from widthwise.optim.torch_contract import loss_of, refuse_distant_lr
 from widthwise.optim.weight_decay import NO_DECAY, WeightDecay, read_weight_decay
 
 
@@ -146,11 +147,7 @@ class Adafactor(Optimizer):
                 param_group[name] = read(param_group[name])
         check_group({**self.defaults, **param_group})
         super().add_param_group(param_group)
-        lr = self.param_groups[-1]["lr"]
-        for i, parameter in enumerate(self.param_groups[-1]["params"]):
-            if isinstance(lr, Tensor) and lr.device.type != "cpu" and lr.device != parameter.device:
-                self.param_groups.pop()
-                raise ValueError(f"lr is on {lr.device}, parameter {i} on {parameter.device}: move lr there")
+        refuse_distant_lr(self)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -159,10 +156,7 @@ class Adafactor(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update every parameter that has a gradient; `closure` computes the loss and the gradients again."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = loss_of(closure)
         first = 0
         for number, group in enumerate(self.param_groups):
             constants = constants_of(group)

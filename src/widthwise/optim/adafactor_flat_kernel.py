@@ -19,9 +19,9 @@ from widthwise.optim.adafactor_device import (
     mean_square,
     moved_weight,
     parts,
-    rounded_weight,
     summed,
 )
+from widthwise.optim.rounding_device import rounded_weight
 
 tl: Any = None
 """triton.language, once it is imported: Triton reads the names that a kernel uses from its module."""

@@ -25,10 +25,10 @@ from widthwise.optim.adafactor_device import (
     moved_weight,
     note,
     parts,
-    rounded_weight,
     strip_of,
     summed,
 )
+from widthwise.optim.rounding_device import rounded_weight
 
 tl: Any = None
 """triton.language, once it is imported: Triton reads the names that a kernel uses from its module."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from widthwise.optim import adafactor_device, adafactor_flat_kernel, adafactor_kernel
+from widthwise.optim import adafactor_device, adafactor_flat_kernel, adafactor_kernel, rounding_device
 
 CONSTANTS = (
     "decay_rate", "step_offset", "eps", "threshold", "floor", "momentum", "decay_per_rate", "decay_per_step"
@@ -58,7 +58,7 @@ def kernels() -> Kernels:
 
     modules = (adafactor_device, FACTORED, FLAT)
     for module in modules:
-        vars(module)["tl"] = language
+        vars(module).update(tl=language, rounded_weight=rounding_device.compiled())
     for function in adafactor_device.CALLED:
         jitted = triton.jit(function)
         for module in modules:

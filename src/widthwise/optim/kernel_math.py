@@ -1,4 +1,4 @@
-"""What the optimizers' Triton kernels compute for one element: averages, directions, an arctangent, rounding.
+"""What the optimizers' Triton kernels compute for one element: averages, directions, an arctangent.
 
 The functions below are ordinary Python until `compiled` makes Triton's of them, so that this module can be read,
 imported and tested without Triton.
@@ -66,15 +66,6 @@ def _one_minus_exp(x):
     return tl.where(x > -0.5, -x * q, 1.0 - tl.exp(x))
 
 
-def _hash(word):
-    """`rounding.mixed` for uint32 words."""
-    word = word ^ (word >> 16)
-    word = word * 0x7FEB352D
-    word = word ^ (word >> 15)
-    word = word * 0x846CA68B
-    return word ^ (word >> 16)
-
-
 def _moments(g, m, moment, weight1, weight2, ROOT: tl.constexpr):
     """The two moments with the gradient taken in, and the root of the second."""
     m = tl.fma(weight1, g - m, m)
@@ -114,22 +105,7 @@ def _element(
     return theta - tl.fma(rate, direction, decay * theta), m, moment
 
 
-def _round(theta, element, seed, index, step, dtype: tl.constexpr, STOCHASTIC: tl.constexpr):
-    """The float32 weight; for bfloat16 weights, on a bfloat16 number already, so that no cast decides how to round."""
-    if dtype == tl.bfloat16:
-        bits = theta.to(tl.uint32, bitcast=True)
-        if STOCHASTIC:  # as `StochasticRounding.round`
-            key = _hash(step.to(tl.int64).to(tl.uint32) * 0x9E3779B9 + seed)
-            key = _hash(key + index.to(tl.uint32) * 0x85EBCA6B)
-            bits += _hash(element.to(tl.uint32) ^ key) & 0xFFFF
-        else:  # to nearest, ties to even
-            bits += 0x7FFF + ((bits >> 16) & 1)
-        rounded = (bits & 0xFFFF0000).to(tl.float32, bitcast=True)
-        theta = tl.where(theta - theta == 0.0, rounded, theta)
-    return theta
-
-
-_CALLED = (_arctangent, _one_minus_exp, _hash, _moments, _element, _round)
+_CALLED = (_arctangent, _one_minus_exp, _moments, _element)
 """The functions above, as Python's."""
 
 
@@ -145,4 +121,4 @@ def compiled() -> dict[str, Any]:
     names = globals()
     names["tl"] = language
     names.update({function.__name__: triton.jit(function) for function in _CALLED})
-    return {name: names[name] for name in ("tl", "_one_minus_exp", "_element", "_round")}
+    return {name: names[name] for name in ("tl", "_one_minus_exp", "_element")}

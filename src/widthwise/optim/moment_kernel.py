@@ -36,12 +36,12 @@ from typing import Any
 
 import torch
 
-from widthwise.optim import kernel_math
+from widthwise.optim import kernel_math, rounding_device
 
 tl: Any = None
 _one_minus_exp: Any = None
 _element: Any = None
-_round: Any = None
+rounded_weight: Any = None
 """Set by `kernels`: Triton reads the names that a kernel uses from its module."""
 
 CONSTANTS = (
@@ -155,14 +155,16 @@ def _tile(
     moved, m, moment = _element(
         theta.to(tl.float32), g, m, moment, weight1, weight2, factor, rate, decay, RULE, ROOT
     )
-    moved = _round(moved, element, seed, index, step, theta.dtype, STOCHASTIC)
+    moved = rounded_weight(moved, element, seed, index, step, theta.dtype, STOCHASTIC)
     tl.store(theta_at + place, moved.to(theta.dtype), mask=inside)
     tl.store(m_at + place, m, mask=inside)
     if RULE != "sgd":
         tl.store(moment_at + place, moment, mask=inside)
     if COPY:
         C: tl.constexpr = copy_at.dtype.element_ty
-        tl.store(copy_at + place, _round(moved, element, seed, index, step, C, False).to(C), mask=inside)
+        tl.store(
+            copy_at + place, rounded_weight(moved, element, seed, index, step, C, False).to(C), mask=inside
+        )
     bad_first, bad_second = m - m != 0.0, moment - moment != 0.0
     if MASKED:
         bad_first, bad_second = bad_first & inside, bad_second & inside
@@ -269,6 +271,7 @@ def kernels() -> Kernels:
 
     names = globals()
     names.update(kernel_math.compiled())
+    names["rounded_weight"] = rounding_device.compiled()
     names.update({function.__name__: triton.jit(function) for function in _CALLED})
     return Kernels(
         prepare=triton.jit(_prepare, do_not_specialize=["count"]),

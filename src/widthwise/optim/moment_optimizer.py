@@ -29,6 +29,7 @@ from widthwise.optim.moment_fused import FusedGroup, Plan
 from widthwise.optim.moment_step import MomentConstants, update_single
 from widthwise.optim.non_finite import NonFinite, read_flags
 from widthwise.optim.parameter_scaling import read_parameter_scaling
+from widthwise.optim.torch_contract import loss_of, refuse_distant_lr
 from widthwise.optim.weight_decay import read_weight_decay
 
 Group = dict[str, Any]
@@ -69,11 +70,7 @@ class MomentOptimizer(Optimizer):
         param_group = _read(param_group)
         self._check({**self.defaults, **param_group})
         super().add_param_group(param_group)
-        lr = self.param_groups[-1]["lr"]
-        for i, parameter in enumerate(self.param_groups[-1]["params"]):
-            if isinstance(lr, Tensor) and lr.device.type != "cpu" and lr.device != parameter.device:
-                self.param_groups.pop()
-                raise ValueError(f"lr is on {lr.device}, parameter {i} on {parameter.device}: move lr there")
+        refuse_distant_lr(self)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -82,10 +79,7 @@ class MomentOptimizer(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update every parameter that has a gradient; `closure` computes the loss and the gradients again."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = loss_of(closure)
         first = 0
         compiling = torch.compiler.is_compiling()
         unchanged = not compiling and self._known.holds(self.state)

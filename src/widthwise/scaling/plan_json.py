@@ -4,13 +4,12 @@ Floats are written in Python's shortest form that reads back to the same number.
 """
 
 import json
-import os
-import secrets
 from fractions import Fraction
 from math import inf
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from widthwise.files import document, load_document, replace_text
 from widthwise.scaling.description_json import initializer_from_json, initializer_to_json
 from widthwise.scaling.scaling_plan import PlanRow, ScalingPlan
 from widthwise.theory import (
@@ -49,13 +48,7 @@ def plan_from_json(values: object) -> ScalingPlan:
     Raises:
         ValueError: anything else.
     """
-    value = cast("dict[str, Any]", values) if isinstance(values, dict) else {}
-    if value.get("kind") != KIND:
-        raise ValueError(f"not a plan: its kind is {value.get('kind')!r}, not {KIND!r}")
-    if value.get("version") != VERSION:
-        raise ValueError(
-            f"a plan of version {value.get('version')!r}; this widthwise reads version {VERSION}"
-        )
+    value = document(values, kind=KIND, version=VERSION, name="a plan")
     try:
         return _plan(value)
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
@@ -79,18 +72,7 @@ def _plan(value: dict[str, Any]) -> ScalingPlan:
 
 def save_plan(plan: ScalingPlan, path: Path) -> None:
     """Write a plan beside its checkpoint: the file is replaced at once or left as it was."""
-    text = json.dumps(plan_to_json(plan), indent=1)
-    target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        with open(temporary, "x", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_text(path, json.dumps(plan_to_json(plan), indent=1) + "\n")
 
 
 def load_plan(path: Path) -> ScalingPlan:
@@ -100,10 +82,7 @@ def load_plan(path: Path) -> ScalingPlan:
         ValueError: a file that is not one.
         OSError: a file that cannot be read.
     """
-    try:
-        return plan_from_json(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return load_document(path, plan_from_json)
 
 
 def _parameterization_to_json(parameterization: Parameterization) -> dict[str, Any]:
