@@ -62,7 +62,7 @@ class _Attention(torch.autograd.Function):
         sequences, length, _, heads, head_dim = qkv.shape
         o = qkv.new_empty(sequences, length, heads, head_dim)
         lse = torch.empty(sequences, heads, length, device=qkv.device)
-        attention_forward[(-(-length // _FORWARD.queries), sequences * heads)](
+        attention_forward[(-(-length // _FORWARD.queries) * sequences * heads,)](
             qkv, o, lse, length, heads, math.log2(math.e) / math.sqrt(head_dim),
             HEAD=head_dim, QUERIES=_FORWARD.queries, KEYS=_FORWARD.keys,
             num_warps=_FORWARD.warps, num_stages=_FORWARD.stages,
@@ -83,9 +83,9 @@ class _Attention(torch.autograd.Function):
             "HEAD": head_dim, "QUERIES": _BACKWARD.queries, "KEYS": _BACKWARD.keys,
             "num_warps": _BACKWARD.warps, "num_stages": _BACKWARD.stages,
         }  # fmt: skip
-        of_queries = (-(-length // _BACKWARD.queries), sequences * heads)
+        of_queries = (-(-length // _BACKWARD.queries) * sequences * heads,)
         attention_backward_queries[of_queries](qkv, o, do, lse, delta, dqkv, *sizes, **options)  # makes delta
-        of_keys = (-(-length // _BACKWARD.keys), sequences * heads)
+        of_keys = (-(-length // _BACKWARD.keys) * sequences * heads,)
         attention_backward_keys[of_keys](qkv, do, lse, delta, dqkv, *sizes, **options)
         return dqkv
 

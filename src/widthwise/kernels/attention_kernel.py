@@ -22,6 +22,16 @@ import triton.language as tl
 
 
 @triton.jit
+def _place(length, SIZE: tl.constexpr):
+    """Which block of positions this program has, and of which sequence's head; those of one head follow one another.
+
+    One axis of programs: a grid's others end at 65,535, and there may be more heads than that.
+    """
+    blocks = tl.cdiv(length, SIZE)
+    return tl.program_id(0) % blocks, tl.program_id(0) // blocks
+
+
+@triton.jit
 def _rows(base, row, length, stride, HEAD: tl.constexpr):
     """Rows of one head, zero beyond the last position."""
     at = row[:, None] * stride + tl.arange(0, HEAD)[None, :]
@@ -40,16 +50,17 @@ def attention_forward(
     HEAD: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """Some queries of one head of one sequence; `scale` has the factor log2(e)."""
-    sequence = (tl.program_id(1) // heads).to(tl.int64)
-    head = tl.program_id(1) % heads
+    block, line = _place(length, QUERIES)
+    sequence = (line // heads).to(tl.int64)
+    head = line % heads
     width = heads * HEAD
     base = qkv + sequence * length * 3 * width + head * HEAD
-    query = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
+    query = block * QUERIES + tl.arange(0, QUERIES)
     q = _rows(base, query, length, 3 * width, HEAD)
     largest = tl.full((QUERIES,), float("-inf"), tl.float32)
     total = tl.zeros((QUERIES,), tl.float32)
     gathered = tl.zeros((QUERIES, HEAD), tl.float32)
-    for first in range(0, tl.minimum((tl.program_id(0) + 1) * QUERIES, length), KEYS):
+    for first in range(0, tl.minimum((block + 1) * QUERIES, length), KEYS):
         key = first + tl.arange(0, KEYS)
         k = _rows(base + width, key, length, 3 * width, HEAD)
         v = _rows(base + 2 * width, key, length, 3 * width, HEAD)
@@ -63,7 +74,7 @@ def attention_forward(
         largest = larger
     gathered = gathered / total[:, None]
     _store_rows(o + sequence * length * width + head * HEAD, query, length, width, gathered, HEAD)
-    at = lse + tl.program_id(1).to(tl.int64) * length + query
+    at = lse + line.to(tl.int64) * length + query
     tl.store(at, largest + tl.log2(total), mask=query < length)
 
 
@@ -73,22 +84,23 @@ def attention_backward_queries(
     HEAD: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """dq of some queries of one head of one sequence, and their delta; `natural` is the scale without log2(e)."""
-    sequence = (tl.program_id(1) // heads).to(tl.int64)
-    head = tl.program_id(1) % heads
+    block, line = _place(length, QUERIES)
+    sequence = (line // heads).to(tl.int64)
+    head = line % heads
     width = heads * HEAD
     start = sequence * length * 3 * width + head * HEAD
     base = qkv + start
     output = sequence * length * width + head * HEAD
-    query = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
+    query = block * QUERIES + tl.arange(0, QUERIES)
     q = _rows(base, query, length, 3 * width, HEAD)
     gradient = _rows(do + output, query, length, width, HEAD)
     value = _rows(o + output, query, length, width, HEAD)
     d = tl.sum(gradient.to(tl.float32) * value.to(tl.float32), 1)
-    line = tl.program_id(1).to(tl.int64) * length + query
-    tl.store(delta + line, d, mask=query < length)
-    normalizer = tl.load(lse + line, mask=query < length, other=0.0)
+    place = line.to(tl.int64) * length + query
+    tl.store(delta + place, d, mask=query < length)
+    normalizer = tl.load(lse + place, mask=query < length, other=0.0)
     dq = tl.zeros((QUERIES, HEAD), tl.float32)
-    for first in range(0, tl.minimum((tl.program_id(0) + 1) * QUERIES, length), KEYS):
+    for first in range(0, tl.minimum((block + 1) * QUERIES, length), KEYS):
         key = first + tl.arange(0, KEYS)
         k = _rows(base + width, key, length, 3 * width, HEAD)
         v = _rows(base + 2 * width, key, length, 3 * width, HEAD)
@@ -106,24 +118,25 @@ def attention_backward_keys(
     HEAD: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """dk and dv of some keys of one head of one sequence."""
-    sequence = (tl.program_id(1) // heads).to(tl.int64)
-    head = tl.program_id(1) % heads
+    block, line = _place(length, KEYS)
+    sequence = (line // heads).to(tl.int64)
+    head = line % heads
     width = heads * HEAD
     start = sequence * length * 3 * width + head * HEAD
     base = qkv + start
     output = do + sequence * length * width + head * HEAD
-    line = tl.program_id(1).to(tl.int64) * length
-    key = tl.program_id(0) * KEYS + tl.arange(0, KEYS)
+    place = line.to(tl.int64) * length
+    key = block * KEYS + tl.arange(0, KEYS)
     k = _rows(base + width, key, length, 3 * width, HEAD)
     v = _rows(base + 2 * width, key, length, 3 * width, HEAD)
     dk = tl.zeros((KEYS, HEAD), tl.float32)
     dv = tl.zeros((KEYS, HEAD), tl.float32)
-    for first in range(tl.program_id(0) * KEYS // QUERIES * QUERIES, length, QUERIES):
+    for first in range(block * KEYS // QUERIES * QUERIES, length, QUERIES):
         query = first + tl.arange(0, QUERIES)
         q = _rows(base, query, length, 3 * width, HEAD)
         gradient = _rows(output, query, length, width, HEAD)
-        normalizer = tl.load(lse + line + query, mask=query < length, other=0.0)
-        d = tl.load(delta + line + query, mask=query < length, other=0.0)
+        normalizer = tl.load(lse + place + query, mask=query < length, other=0.0)
+        d = tl.load(delta + place + query, mask=query < length, other=0.0)
         s = tl.dot(k, q.T) * scale
         s = tl.where(key[:, None] <= query[None, :], s, float("-inf"))
         p = tl.exp2(s - normalizer[None, :])
