@@ -75,7 +75,7 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "unknown rates": (
         {"arms": [{**ARM, "rates": "some"}]},
-        ["arms.0.rates.0", "'global', 'full' or 'none'", "(given: 'some')"],
+        ["arms.0.rates.0", "'global', 'full', 'mid' or 'none'", "(given: 'some')"],
     ),
     "unknown optimizer": (
         {"optimizer": {"kind": "lion"}},

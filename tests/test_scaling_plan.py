@@ -17,10 +17,14 @@ from widthwise.theory import (
     MATRIX_ROLES,
     MEAN_FIELD,
     MUP,
+    NONE,
     NONE_RATES,
     NTK,
     SGD,
     STANDARD,
+    Alignment,
+    PerLayerAlignment,
+    Prescription,
     Role,
 )
 
@@ -46,6 +50,23 @@ BY_HAND = {
     (STANDARD, ADAFACTOR, FULL_RATES, FOLDED): [(1, 1, 1), (1 / 16, 1, 1 / 2), (3 / 32, 1, 1 / 2)],
     (NTK, ADAFACTOR, FULL_RATES, FOLDED): [(1, 1, 1), (1 / 16, 1, 1 / 2), (3 / 32, 1, 1 / 2)],
 }
+
+
+BY_ROLE = PerLayerAlignment(
+    "measured",
+    {
+        "hidden": NONE,
+        "readout": Alignment("readout", alpha=Fraction(3, 4), omega=Fraction(1, 2), u=Fraction(1, 4)),
+    },
+)
+
+
+def test_a_prescription_may_have_its_own_alignment_for_every_role() -> None:
+    """Hidden layers without alignment, 4^(-1/2); the readout's is 3/4, 4^(-3/4)."""
+    rows = plan_of(
+        (STANDARD, ADAM, Prescription("measured", BY_ROLE)), width=64, base_width=16, gauge=FOLDED
+    ).rows
+    assert [r.rate for r in list(rows.values())[:3]] == [1, 1 / 2, 4**-0.75]
 
 
 def case_name(case: object) -> str:

@@ -14,7 +14,27 @@ from torch import nn
 from plan_models import gpt2, llama
 from plan_training import TIED, adamw, fresh, mlp, plan_of, planned, same, tensors, train
 from widthwise.scaling import ScalingPlan
-from widthwise.theory import ADAM, MUON, MUP, NONE, OPTIMIZER_RULES, PARAMETERIZATIONS, SGD, Alignment
+from widthwise.theory import (
+    ADAM,
+    FULL,
+    MUON,
+    MUP,
+    NONE,
+    OPTIMIZER_RULES,
+    PARAMETERIZATIONS,
+    SGD,
+    STANDARD,
+    Alignment,
+    PerLayerAlignment,
+)
+
+BY_ROLE = PerLayerAlignment(
+    "measured",
+    {
+        "hidden": Alignment("hidden", alpha=Fraction(7, 10), omega=Fraction(1, 2), u=Fraction(3, 5)),
+        "readout": Alignment("readout", alpha=Fraction(3, 5), omega=Fraction(1, 2), u=Fraction(3, 4)),
+    },
+)
 
 PLANS = {
     "mlp": lambda: plan_of(mlp),
@@ -42,6 +62,36 @@ def test_exponents_stay_exact(parameterization, tmp_path: Path) -> None:
     plan.save(tmp_path / "plan.json")
     assert ScalingPlan.load(tmp_path / "plan.json") == plan
     assert plan.rows["2.weight"].exponents.c.denominator in (1, 2, 3, 6)
+
+
+def test_exponents_of_every_role_stay_exact(tmp_path: Path) -> None:
+    """A measured alignment has its own exponents for hidden layers and for the readout."""
+    plan = plan_of(mlp, width=64, parameterization=MUP, optimizer=SGD, alignment=BY_ROLE)
+    plan.save(tmp_path / "plan.json")
+    read = ScalingPlan.load(tmp_path / "plan.json")
+    assert read == plan
+    assert read.diff(plan) == ()
+    assert "sgd, measured alignment" in str(read)
+
+
+def test_a_plan_takes_each_roles_own_alignment() -> None:
+    """Standard, Adam: c = max(alpha, u) of the role, for hidden layers and the readout; 64 is four times 16."""
+    plan = plan_of(mlp, width=64, parameterization=STANDARD, alignment=BY_ROLE)
+    assert plan.rows["2.weight"].exponents.c == Fraction(7, 10)
+    assert plan.rows["2.weight"].rate == 4.0**-0.7
+    assert plan.rows["4.weight"].exponents.c == Fraction(3, 4)
+    assert plan.rows["4.bias"].rate == plan.rows["0.weight"].rate == 1.0
+
+
+def test_a_tied_readout_takes_the_readouts_alignment() -> None:
+    """t = max(omega, alpha, u) of the readout, 3/4 here, is what the final norm's gain carries."""
+    plan = plan_of(TIED, parameterization=STANDARD, alignment=BY_ROLE)
+    assert any("n^(-3/4)" in note for note in plan.notes)
+
+
+def test_an_alignment_for_other_layers_than_roles_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"for layer 'blocks.0', which the network does not have"):
+        plan_of(mlp, alignment=PerLayerAlignment("mine", {"blocks.0": FULL, "hidden": FULL, "readout": FULL}))
 
 
 def test_the_file_is_plain_json(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from widthwise.theory import (
     FULL_RATES,
     GLOBAL_RATE,
     MEAN_FIELD,
+    MID,
+    MID_RATES,
     MUP,
     NONE,
     NONE_RATES,
@@ -52,6 +54,7 @@ def test_rates_that_assume_the_truth_transfer(
     parameterization: Parameterization, optimizer: OptimizerRule
 ) -> None:
     assert predicted_drift(parameterization, optimizer, FULL_RATES, FULL) == 0
+    assert predicted_drift(parameterization, optimizer, MID_RATES, MID) == 0
     assert predicted_drift(parameterization, optimizer, NONE_RATES, NONE) == 0
 
 
@@ -61,6 +64,7 @@ def test_rates_that_assume_the_truth_transfer(
         # Worked by hand from the table, role by role: embedding, hidden, readout.
         (STANDARD, ADAM, NONE_RATES, FULL, HALF),  # 0-0, 1-1/2, 1-1/2
         (STANDARD, ADAM, FULL_RATES, NONE, ZERO),  # 0-0, 1/2-1, 1/2-1: the embedding binds
+        (STANDARD, ADAM, MID_RATES, FULL, HALF / 2),  # 0-0, 1-3/4, 1-3/4
         (NTK, ADAFACTOR, GLOBAL_RATE, FULL, HALF),  # 0, 1/2, 1/2
         (MUP, SGD, GLOBAL_RATE, FULL, ZERO),  # 0, 0, 0
         (MUP, SGD, GLOBAL_RATE, NONE, ZERO),  # 0, -1/2, 0
@@ -81,13 +85,13 @@ def test_drifts_worked_by_hand(
 @pytest.mark.parametrize("role", list(Role))
 def test_prescribed_exponents(role: Role) -> None:
     assert prescribed_exponent(STANDARD, ADAM, GLOBAL_RATE, role) == 0
-    for prescription, alignment in ((FULL_RATES, FULL), (NONE_RATES, NONE)):
+    for prescription, alignment in ((FULL_RATES, FULL), (MID_RATES, MID), (NONE_RATES, NONE)):
         expected = largest_stable_rate(STANDARD, ADAM, alignment, role)
         assert prescribed_exponent(STANDARD, ADAM, prescription, role) == expected
 
 
 def test_names_are_the_ones_that_specs_use() -> None:
-    assert list(PRESCRIPTIONS) == ["global", "full", "none"]
+    assert list(PRESCRIPTIONS) == ["global", "full", "mid", "none"]
     assert list(PARAMETERIZATIONS) == ["standard", "ntk", "mup", "mean-field"]
     assert list(OPTIMIZER_RULES) == [
         *("sgd", "adam", "adafactor", "adam-atan2", "rmsprop", "lion", "adam-ps", "muon")

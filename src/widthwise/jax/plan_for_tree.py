@@ -14,7 +14,7 @@ from widthwise.scaling.describe import AxesOf, describe_skeletons
 from widthwise.scaling.module_rules import ModuleAxes
 from widthwise.scaling.plan_widths import small_widths_of
 from widthwise.scaling.skeleton import Parameter, Skeleton
-from widthwise.theory import FULL, Alignment, OptimizerRule, Parameterization
+from widthwise.theory import FULL, AnyAlignment, OptimizerRule, Parameterization
 
 NOTHING_TIED: Mapping[str, str] = MappingProxyType({})
 
@@ -71,7 +71,7 @@ def plan_for_tree(
     base_width: int,
     parameterization: Parameterization,
     optimizer: OptimizerRule,
-    alignment: Alignment = FULL,
+    alignment: AnyAlignment = FULL,
     rules: Sequence[Rule] = (),
     layout: Layout = FLAX,
     tied: Mapping[str, str] = NOTHING_TIED,

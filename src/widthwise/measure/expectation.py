@@ -28,7 +28,7 @@ from widthwise.measure.run_once import Key, Quantity, Tensors
 from widthwise.measure.slope import slope_interval
 from widthwise.measure.verdict import CheckRow, Margins, Verdict, measured_row
 from widthwise.scaling import PlanRow, ScalingPlan
-from widthwise.theory import FULL, NONE, Role
+from widthwise.theory import FULL, NONE, Role, alignment_at
 
 CONTRACTING = (Role.HIDDEN, Role.READOUT)
 ROUNDING = 1e-5
@@ -192,7 +192,8 @@ def effect_rows(runs: Runs, margins: Margins, undefined: frozenset[str]) -> list
 
 def _alpha(plan: ScalingPlan, row: PlanRow) -> float:
     fixed = plan.optimizer.at(row.role).alignment
-    return float(plan.alignment.alpha if fixed is None else fixed)
+    role = row.role if row.role is Role.HIDDEN else Role.READOUT  # a tied embedding contracts as a readout
+    return float(alignment_at(plan.alignment, role.value).alpha if fixed is None else fixed)
 
 
 def _embeds(runs: Runs, name: str) -> bool:

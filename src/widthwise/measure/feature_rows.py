@@ -13,7 +13,7 @@ from widthwise.measure.run_once import Key, Quantity
 from widthwise.measure.slope import slope_interval
 from widthwise.measure.verdict import CheckRow, Margins, Verdict, measured_row
 from widthwise.scaling import PlanRow
-from widthwise.theory import FULL, MATRIX_ROLES, Role
+from widthwise.theory import FULL, MATRIX_ROLES, Role, weakest_update
 
 
 def feature_rows(runs: Runs, margins: Margins) -> list[CheckRow]:
@@ -73,8 +73,8 @@ def _allowed(row: CheckRow, runs: Runs, *, grows: bool) -> CheckRow:
     if row.slope is None or not grown(row):
         return row
     plan = runs.plan
-    if plan.alignment.update < FULL.update:
-        why = f"grows: the plan's rates assume alignment {plan.alignment.update}"
+    if weakest_update(plan.alignment) < FULL.update:
+        why = f"grows: the plan's rates assume alignment {weakest_update(plan.alignment)}"
         return replace(row, verdict=Verdict.REPORTED, reason=why)
     readout = plan.parameterization.readout
     slack = 1 - float(readout.a + readout.b)

@@ -6,7 +6,7 @@ from torch import nn
 
 from widthwise.scaling import Rule, ScalingPlan, describe, plan_from
 from widthwise.scaling.plan_widths import small_widths
-from widthwise.theory import FULL, Alignment, OptimizerRule, Parameterization
+from widthwise.theory import FULL, AnyAlignment, OptimizerRule, Parameterization
 
 
 def plan_ladder(
@@ -15,7 +15,7 @@ def plan_ladder(
     base_width: int,
     parameterization: Parameterization,
     optimizer: OptimizerRule,
-    alignment: Alignment = FULL,
+    alignment: AnyAlignment = FULL,
     rules: Sequence[Rule] = (),
     norm: str | None = None,
     widths: Sequence[int] | None = None,

@@ -24,7 +24,7 @@ from widthwise.scaling.tied import as_embedding, resolve_ties
 from widthwise.theory import (
     FULL,
     MATRIX_ROLES,
-    Alignment,
+    AnyAlignment,
     OptimizerRule,
     Parameterization,
     Role,
@@ -44,7 +44,7 @@ def make_plan(
     base_width: int,
     parameterization: Parameterization,
     optimizer: OptimizerRule,
-    alignment: Alignment = FULL,
+    alignment: AnyAlignment = FULL,
     rules: Sequence[Rule] = (),
     widths: Sequence[int] | None = None,
     initializer_widths: Sequence[int] | None = None,
@@ -57,7 +57,8 @@ def make_plan(
             `initializer_widths`.
         width: the width to train.
         base_width: the width whose hyperparameters were tuned.
-        alignment: how updates are assumed to align with activations.
+        alignment: how updates are assumed to align with activations; with exponents of its own for every layer, the
+            layers are the roles `hidden` and `readout`.
         rules: what shapes and module types cannot say, one rule a tensor at most.
         widths: at which shapes are read; left out, the base width, twice and four times it, and `width`.
         initializer_widths: at which the model is drawn to measure its own initializers; left out, the three smallest of
@@ -105,7 +106,7 @@ def plan_from(
     base_width: int,
     parameterization: Parameterization,
     optimizer: OptimizerRule,
-    alignment: Alignment = FULL,
+    alignment: AnyAlignment = FULL,
     norm: str | None = None,
 ) -> ScalingPlan:
     """The plan of a described model, without building anything.
@@ -136,7 +137,7 @@ def _in_own_gauge(
     tensor: TensorDescription,
     parameterization: Parameterization,
     optimizer: OptimizerRule,
-    alignment: Alignment,
+    alignment: AnyAlignment,
     carried: Fraction | None,
 ) -> RoleExponents:
     """(a, b, c, g) of a tensor with the multiplier that the model's forward pass has, n^e."""

@@ -14,9 +14,11 @@ from widthwise.scaling.description_json import initializer_from_json, initialize
 from widthwise.scaling.scaling_plan import PlanRow, ScalingPlan
 from widthwise.theory import (
     Alignment,
+    AnyAlignment,
     InitExponents,
     OptimizerRule,
     Parameterization,
+    PerLayerAlignment,
     Role,
     RoleExponents,
 )
@@ -33,10 +35,7 @@ def plan_to_json(plan: ScalingPlan) -> dict[str, Any]:
         "base_width": plan.base_width,
         "parameterization": _parameterization_to_json(plan.parameterization),
         "optimizer": _rule_to_json(plan.optimizer),
-        "alignment": {
-            "name": plan.alignment.name,
-            **{symbol: str(getattr(plan.alignment, symbol)) for symbol in ("alpha", "omega", "u")},
-        },
+        "alignment": _alignment_to_json(plan.alignment),
         "notes": list(plan.notes),
         "rows": {name: _row_to_json(row) for name, row in plan.rows.items()},
     }
@@ -56,15 +55,13 @@ def plan_from_json(values: object) -> ScalingPlan:
 
 
 def _plan(value: dict[str, Any]) -> ScalingPlan:
-    alignment = value["alignment"]
+    alignment = _alignment_from_json(value["alignment"])
     return ScalingPlan(
         width=int(value["width"]),
         base_width=int(value["base_width"]),
         parameterization=_parameterization_from_json(value["parameterization"]),
         optimizer=_rule_from_json(value["optimizer"]),
-        alignment=Alignment(
-            alignment["name"], *(Fraction(alignment[symbol]) for symbol in ("alpha", "omega", "u"))
-        ),
+        alignment=alignment,
         rows={name: _row_from_json(row) for name, row in value["rows"].items()},
         notes=tuple(value["notes"]),
     )
@@ -101,6 +98,27 @@ def _parameterization_from_json(value: dict[str, Any]) -> Parameterization:
         InitExponents(*(Fraction(x) for x in value[layer])) for layer in ("embedding", "hidden", "readout")
     )
     return Parameterization(value["name"], embedding, hidden, readout)
+
+
+def _alignment_to_json(alignment: AnyAlignment) -> dict[str, Any]:
+    if isinstance(alignment, PerLayerAlignment):
+        layers = {layer: _alignment_to_json(own) for layer, own in alignment.layers.items()}
+        return {"name": alignment.name, "layers": layers}
+    return {
+        "name": alignment.name,
+        **{symbol: str(getattr(alignment, symbol)) for symbol in ("alpha", "omega", "u")},
+    }
+
+
+def _alignment_from_json(value: dict[str, Any]) -> AnyAlignment:
+    if "layers" in value:
+        layers = {layer: _one_alignment(own) for layer, own in value["layers"].items()}
+        return PerLayerAlignment(value["name"], layers)
+    return _one_alignment(value)
+
+
+def _one_alignment(value: dict[str, Any]) -> Alignment:
+    return Alignment(value["name"], *(Fraction(value[symbol]) for symbol in ("alpha", "omega", "u")))
 
 
 def _rule_to_json(rule: OptimizerRule) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from widthwise.scaling.initializers import InitializerFit
 from widthwise.scaling.weight_decay import INDEPENDENT, WeightDecay
-from widthwise.theory import Alignment, OptimizerRule, Parameterization, Role, RoleExponents
+from widthwise.theory import AnyAlignment, OptimizerRule, Parameterization, Role, RoleExponents
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,7 +76,7 @@ class ScalingPlan:
     base_width: int
     parameterization: Parameterization
     optimizer: OptimizerRule
-    alignment: Alignment
+    alignment: AnyAlignment
     rows: Mapping[str, PlanRow]
     notes: tuple[str, ...] = field(default=())
 

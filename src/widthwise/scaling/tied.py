@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from widthwise.scaling.description import ModelDescription, TensorDescription
-from widthwise.theory import Alignment, InitExponents, Parameterization, Role
+from widthwise.theory import AnyAlignment, InitExponents, Parameterization, Role, alignment_at
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Ties:
 def resolve_ties(
     description: ModelDescription,
     parameterization: Parameterization,
-    alignment: Alignment,
+    alignment: AnyAlignment,
     norm: str | None = None,
 ) -> Ties:
     """Where the factor of a tied readout goes.
@@ -128,7 +128,7 @@ def own_factors(tensor: TensorDescription) -> Fraction:
     return factors[Role.READOUT] - factors[Role.EMBEDDING]
 
 
-def tied_parameterization(parameterization: Parameterization, alignment: Alignment) -> Parameterization:
+def tied_parameterization(parameterization: Parameterization, alignment: AnyAlignment) -> Parameterization:
     """The parameterization that a tied model can have: embedding (0, 0), readout (t, 0), hidden as it was.
 
     Example:
@@ -137,7 +137,8 @@ def tied_parameterization(parameterization: Parameterization, alignment: Alignme
         Fraction(1, 1)
     """
     zero = Fraction(0)
-    t = max(Fraction(1, 2), alignment.omega, alignment.update)
+    at_readout = alignment_at(alignment, Role.READOUT.value)
+    t = max(Fraction(1, 2), at_readout.omega, at_readout.update)
     return Parameterization(
         name=f"{parameterization.name}, tied",
         embedding=InitExponents(zero, zero),

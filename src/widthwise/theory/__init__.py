@@ -13,6 +13,8 @@ from widthwise.theory.alignment import (
     Alignment,
     AnyAlignment,
     PerLayerAlignment,
+    alignment_at,
+    weakest_update,
 )
 from widthwise.theory.comparison import Comparison, compare
 from widthwise.theory.conditions import Kind, Logits
@@ -64,6 +66,7 @@ from widthwise.theory.preference import (
 from widthwise.theory.prescription import (
     FULL_RATES,
     GLOBAL_RATE,
+    MID_RATES,
     NONE_RATES,
     PRESCRIPTIONS,
     Prescription,
@@ -87,6 +90,7 @@ __all__ = [
     "MATRIX_ROLES",
     "MEAN_FIELD",
     "MID",
+    "MID_RATES",
     "MUON",
     "MUP",
     "NONE",
@@ -134,6 +138,7 @@ __all__ = [
     "SmallestTotal",
     "Solution",
     "UncertifiedError",
+    "alignment_at",
     "chain",
     "compare",
     "exponent_table",
@@ -149,4 +154,5 @@ __all__ = [
     "shift_gauge",
     "solve",
     "solve_measured",
+    "weakest_update",
 ]

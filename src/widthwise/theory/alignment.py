@@ -68,6 +68,9 @@ class PerLayerAlignment:
     name: str
     layers: Mapping[str, Alignment]
 
+    def __hash__(self) -> int:
+        return hash((self.name, frozenset(self.layers.items())))
+
 
 AnyAlignment = Alignment | PerLayerAlignment
 
@@ -89,6 +92,13 @@ def alignment_at(alignment: AnyAlignment, layer: str) -> Alignment:
             f"alignment {alignment.name!r} has no exponents for layer {layer!r}; it has {sorted(alignment.layers)}"
         )
     return alignment.layers[layer]
+
+
+def weakest_update(alignment: AnyAlignment) -> Fraction:
+    """The smallest `update` of all layers: what an assumption risks where alignment is full."""
+    if isinstance(alignment, Alignment):
+        return alignment.update
+    return min(layer.update for layer in alignment.layers.values())
 
 
 FULL = Alignment("full", alpha=Fraction(1), omega=Fraction(1, 2), u=Fraction(1))

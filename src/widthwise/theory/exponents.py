@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from widthwise.theory.alignment import FULL, NONE, Alignment
+from widthwise.theory.alignment import FULL, NONE, Alignment, AnyAlignment
 from widthwise.theory.gradient import gradient_exponent
 from widthwise.theory.optimizer_rule import PAPER_OPTIMIZERS, OptimizerRule
 from widthwise.theory.parameterization import PARAMETERIZATIONS, ZERO, Parameterization
@@ -36,13 +36,13 @@ class ExponentRow:
 
 @lru_cache(maxsize=256)
 def _role_chain(
-    parameterization: Parameterization, optimizer: OptimizerRule, alignment: Alignment
+    parameterization: Parameterization, optimizer: OptimizerRule, alignment: AnyAlignment
 ) -> Solution:
     return solve(parameterization, optimizer, alignment)
 
 
 def largest_stable_rate(
-    parameterization: Parameterization, optimizer: OptimizerRule, alignment: Alignment, role: Role
+    parameterization: Parameterization, optimizer: OptimizerRule, alignment: AnyAlignment, role: Role
 ) -> Fraction:
     """The exponent c of the largest stable learning rate of a role, eta ~ n^(-c).
 
@@ -69,7 +69,7 @@ def largest_stable_rate(
 
 
 def role_exponents(
-    parameterization: Parameterization, optimizer: OptimizerRule, alignment: Alignment, role: Role
+    parameterization: Parameterization, optimizer: OptimizerRule, alignment: AnyAlignment, role: Role
 ) -> RoleExponents:
     """(a, b, c, g) of one role, with c the largest stable rate's exponent and g the gradient's at initialization."""
     return RoleExponents(
