@@ -50,7 +50,7 @@ ROOMS = {
         lazy_rooms="train models optim",
         lazy_packages="torch numpy pyarrow",
     ),
-    "analysis": room(packages="numpy scipy"),
+    "analysis": room(rooms="theory", packages="numpy scipy"),
     "jax": room(rooms="theory scaling", packages="jax numpy optax"),
     "report": room(rooms="analysis records", packages="altair vl_convert jinja2 markupsafe rich"),
     "cli": room(rooms="theory", packages="typer", lazy_rooms=FEATURES, lazy_packages=DEPENDENCIES),

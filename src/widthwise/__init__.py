@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from widthwise.analysis import transfer
+    from widthwise.analysis import alignment_exponents, transfer
     from widthwise.measure import coordinate_check, measure_epsilon
     from widthwise.optim import AdamAtan2
     from widthwise.scaling import Rule, ScalingPlan, make_plan, make_reference_plan
@@ -59,6 +59,7 @@ __all__ = [
     "Rule",
     "ScalingPlan",
     "__version__",
+    "alignment_exponents",
     "coordinate_check",
     "exponent_table",
     "make_plan",
@@ -88,6 +89,7 @@ _LAZY = {
     "SGD": "widthwise.theory",
     "STANDARD": "widthwise.theory",
     "ScalingPlan": "widthwise.scaling",
+    "alignment_exponents": "widthwise.analysis",
     "coordinate_check": "widthwise.measure",
     "exponent_table": "widthwise.theory",
     "make_plan": "widthwise.scaling",

@@ -4,8 +4,12 @@
 width form a cell (`cell`), whose best rate is a local fit (`optimum`, `polynomial`); the noise of all cells is pooled
 (`noise`) and gives the interval of the exponent (`exponent`) and of the loss given up at the largest width (`regret`,
 `loss_curve`), which decides the verdict (`verdict`). Numpy and scipy alone; the results are plain values (`result`).
+
+`alignment_exponents` regresses measured log gains (`AlignmentRow`) on the width (`width_slope`): what the solver takes.
 """
 
+from widthwise.analysis.alignment_exponents import AlignmentExponent, Pool, alignment_exponents
+from widthwise.analysis.alignment_rows import AlignmentRow, alignment_rows
 from widthwise.analysis.observation import Observation
 from widthwise.analysis.result import (
     CellOptimum,
@@ -21,19 +25,26 @@ from widthwise.analysis.result import (
 from widthwise.analysis.table import read_table
 from widthwise.analysis.transfer import MARGIN, transfer
 from widthwise.analysis.validate import validate
+from widthwise.analysis.width_slope import SlopeErrors
 
 __all__ = [
     "MARGIN",
+    "AlignmentExponent",
+    "AlignmentRow",
     "CellOptimum",
     "CellStatus",
     "ExponentFit",
     "Interval",
     "Observation",
+    "Pool",
     "PrescriptionResult",
     "RatePoint",
     "Regret",
+    "SlopeErrors",
     "TransferResult",
     "Verdict",
+    "alignment_exponents",
+    "alignment_rows",
     "read_table",
     "transfer",
     "validate",

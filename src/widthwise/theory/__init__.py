@@ -16,6 +16,7 @@ from widthwise.theory.alignment import (
     alignment_at,
     weakest_update,
 )
+from widthwise.theory.alignment_quantity import SOLVER_QUANTITIES, AlignmentQuantity
 from widthwise.theory.comparison import Comparison, compare
 from widthwise.theory.conditions import Kind, Logits
 from widthwise.theory.corners import ParetoCorners, pareto_corners
@@ -105,8 +106,10 @@ __all__ = [
     "ROLE_CHAIN",
     "SGD",
     "SMALLEST_TOTAL",
+    "SOLVER_QUANTITIES",
     "STANDARD",
     "Alignment",
+    "AlignmentQuantity",
     "AnyAlignment",
     "Binding",
     "Certificate",
