@@ -9,7 +9,7 @@ import yaml
 from study_example import tiny, tiny_source, tiny_text
 from widthwise.study import POPULATION_SIZE, StudySpec, built_in_names, load_spec, parse_spec
 from widthwise.study.expand import expand, expand_arms
-from widthwise.study.spec import RateGrid, RateList
+from widthwise.study.rate_spec import RateGrid, RateList
 
 MINIMAL = """\
 name: n
@@ -46,6 +46,10 @@ def test_every_default_stands() -> None:
                 "name": None,
                 "optimizer": None,
                 "learning_rates": None,
+                "constants": [{"name": "default", "embedding": 1.0, "hidden": 1.0, "readout": 1.0}],
+                "epsilon": None,
+                "horizon": None,
+                "widths": None,
             }
         ],
         "optimizer": {
@@ -59,6 +63,7 @@ def test_every_default_stands() -> None:
         "seeds": [3, 1],
         "training": {
             "steps": 20,
+            "horizon": None,
             "batch": 2,
             "warmup": 0.1,
             "floor": 0.0,
@@ -168,7 +173,7 @@ def test_lists_in_arms_stand_for_all_combinations() -> None:
 
 def test_all_names_of_the_theory_are_accepted() -> None:
     names = ["standard", "ntk", "mup", "mean-field"]
-    rates = ["global", "full", "none"]
+    rates = ["global", "full", "mid", "none"]
     arms = expand_arms(tiny_source(arms=[{"parameterization": names, "rates": rates}]).spec)
     assert [arm.name for arm in arms] == [f"{name}-{rate}" for name in names for rate in rates]
 
@@ -258,7 +263,10 @@ def test_all_mistakes_are_named_at_once() -> None:
             {"colour": "red"},
             "colour: there is no such field here; remove it or correct its name (given: 'red')",
         ),
-        ({"training": {"batch": 2}}, "training.steps: is missing; add it"),
+        (
+            {"training": {"batch": 2}},
+            "training: neither of `steps` and `horizon` is given; write one of them",
+        ),
         ({"optimizer": {"epsilon": 0.1}}, "optimizer: `kind` is missing; add it"),
         ({"optimizer": ["adam"]}, "optimizer: must be a mapping, {field: value, ...} (given: ['adam'])"),
         ({"widths": 8}, "widths: must be a list, [value, ...] (given: 8)"),
@@ -292,7 +300,7 @@ def test_a_mistake_says_field_value_and_remedy(changes: dict[str, Any], line: st
 
 def test_warmup_is_rounded_to_steps() -> None:
     training = {"steps": 25, "batch": 2, "warmup": 0.3}
-    assert tiny_source(training=training).spec.training.warmup_steps == 8
+    assert tiny_source(training=training).spec.training.warmup_steps(25) == 8
 
 
 def test_specifications_do_not_change() -> None:

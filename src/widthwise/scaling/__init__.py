@@ -16,6 +16,7 @@ from widthwise.scaling.initializers import Draw, InitializerFit, fit_initializer
 from widthwise.scaling.make_plan import make_plan, plan_from
 from widthwise.scaling.muon import muon_with_adamw
 from widthwise.scaling.numbers import TensorNumbers, resolve
+from widthwise.scaling.rate_constants import UNIT_CONSTANTS, RateConstants
 from widthwise.scaling.reference_plan import (
     Anchor,
     EpsilonPolicy,
@@ -33,6 +34,7 @@ __all__ = [
     "COUPLED",
     "INDEPENDENT",
     "TRANSFORMER_ROLES",
+    "UNIT_CONSTANTS",
     "Alias",
     "Anchor",
     "Axis",
@@ -46,6 +48,7 @@ __all__ = [
     "InitializerFit",
     "ModelDescription",
     "PlanRow",
+    "RateConstants",
     "ReferencePlan",
     "ReferenceRow",
     "Rule",

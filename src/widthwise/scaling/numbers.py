@@ -6,6 +6,7 @@ Two trials with the same numbers are the same run, whatever parameterization and
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from widthwise.scaling.rate_constants import UNIT_CONSTANTS, RateConstants
 from widthwise.scaling.reference_plan import ReferencePlan
 
 
@@ -26,8 +27,14 @@ class TensorNumbers:
     epsilon: float
 
 
-def resolve(plan: ReferencePlan, *, learning_rate: float, epsilon: float) -> Mapping[str, TensorNumbers]:
-    """The plan's factors applied to a base learning rate and a base epsilon.
+def resolve(
+    plan: ReferencePlan,
+    *,
+    learning_rate: float,
+    epsilon: float,
+    constants: RateConstants = UNIT_CONSTANTS,
+) -> Mapping[str, TensorNumbers]:
+    """The plan's factors and each role's constant applied to a base learning rate, and to a base epsilon.
 
     Raises:
         ValueError: a learning rate that is not positive, or a negative epsilon.
@@ -48,7 +55,7 @@ def resolve(plan: ReferencePlan, *, learning_rate: float, epsilon: float) -> Map
         name: TensorNumbers(
             init=row.init,
             multiplier=row.multiplier,
-            rate=learning_rate * row.rate,
+            rate=learning_rate * constants.at(row.role) * row.rate,
             epsilon=epsilon * row.epsilon,
         )
         for name, row in plan.rows.items()

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from widthwise.records import ArmRow, CellRow
+from widthwise.records import CellRow
 from widthwise.scaling import (
     TRANSFORMER_ROLES,
-    EpsilonPolicy,
     Gauge,
     ReferencePlan,
     TensorRole,
@@ -16,67 +16,17 @@ from widthwise.scaling import (
     mlp_roles,
     resolve,
 )
+from widthwise.study.arms import RULES, Arm, expand_arms
 from widthwise.study.compose import PlannedTrial, PopulationSize, Sizes, compose, require_size
-from widthwise.study.recipe import Recipe, identity, pack_numbers, rounded
-from widthwise.study.spec import AdamPsSpec, AdamSpec, ArmSpec, MLPSpec, OptimizerSpec, StudySpec
-from widthwise.theory import (
-    ADAFACTOR,
-    ADAM,
-    ADAM_PS,
-    FULL,
-    NONE,
-    PARAMETERIZATIONS,
-    PRESCRIPTIONS,
-    SGD,
-    OptimizerRule,
-    Parameterization,
-    Prescription,
-    predicted_drift,
-)
+from widthwise.study.horizon import non_embedding, resolved_steps
+from widthwise.study.recipe import any_block, pack_numbers, rounded
+from widthwise.study.recipe_parts import Part, Parts, identity_of, recipe_of
+from widthwise.study.spec import MLPSpec, StudySpec
 
 if TYPE_CHECKING:
     from widthwise.models import ReferenceModel
 
-RULES: Mapping[str, OptimizerRule] = {
-    "sgd": SGD,
-    "adam": ADAM,
-    "adam-atan2": ADAM,
-    "adam-ps": ADAM_PS,
-    "adafactor": ADAFACTOR,
-}
-"""Which rule of the theory each trained optimizer follows."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One prescription of a study, with nothing left open."""
-
-    name: str
-    parameterization: Parameterization
-    prescription: Prescription
-    optimizer: OptimizerSpec
-    learning_rates: tuple[float, ...]
-
-    @property
-    def rule(self) -> OptimizerRule:
-        """The optimizer as the theory sees it."""
-        return RULES[self.optimizer.kind]
-
-    def row(self) -> ArmRow:
-        """What the store keeps of it; best rate ~ width^(-drift), so the exponent's sign is turned."""
-        drifts = (
-            predicted_drift(self.parameterization, self.rule, self.prescription, truth)
-            for truth in (FULL, NONE)
-        )
-        full, none = (str(-drift) for drift in drifts)
-        return ArmRow(
-            name=self.name,
-            parameterization=self.parameterization.name,
-            prescription=self.prescription.name,
-            optimizer=self.optimizer.kind,
-            predicted_full=full,
-            predicted_none=none,
-        )
+__all__ = ["RULES", "Arm", "StudyPlan", "build_model", "expand", "expand_arms"]
 
 
 @dataclass(frozen=True)
@@ -94,41 +44,6 @@ class StudyPlan:
     cells: tuple[CellRow, ...]
     populations: tuple[tuple[int, ...], ...]
     sizes: tuple[PopulationSize, ...]
-
-
-def expand_arms(spec: StudySpec) -> tuple[Arm, ...]:
-    """All arms of a study, named `parameterization-rates`, with the optimizer first where several are used.
-
-    Raises:
-        ValueError: two arms of the same name.
-    """
-    several = len({(arm.optimizer or spec.optimizer).kind for arm in spec.arms}) > 1
-    arms = tuple(arm for part in spec.arms for arm in _expand_arm(spec, part, name_optimizer=several))
-    names = [arm.name for arm in arms]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(
-            f"arms {twice} stand more than once in the specification; give each a `name` of its own"
-        )
-    return arms
-
-
-def _expand_arm(spec: StudySpec, part: ArmSpec, *, name_optimizer: bool) -> Iterator[Arm]:
-    optimizer = part.optimizer or spec.optimizer
-    combinations = [(p, r) for p in part.parameterization for r in part.rates]
-    for parameterization, rates in combinations:
-        label = f"{parameterization}-{rates}"
-        if name_optimizer:
-            label = f"{optimizer.kind}-{label}"
-        if part.name is not None:
-            label = part.name if len(combinations) == 1 else f"{part.name}-{parameterization}-{rates}"
-        yield Arm(
-            name=label,
-            parameterization=PARAMETERIZATIONS[parameterization],
-            prescription=PRESCRIPTIONS[rates],
-            optimizer=optimizer,
-            learning_rates=(part.learning_rates or spec.learning_rates).rates(),
-        )
 
 
 def build_model(spec: StudySpec, width: int) -> "ReferenceModel":
@@ -161,7 +76,8 @@ def expand(spec: StudySpec, *, corpus: str, population_size: int | Sizes) -> Stu
         population_size: how many members a population has at most; one number, or a rule that says it for each shape.
 
     Raises:
-        ValueError: two arms of the same name, a population size below 1, or what the rule raises.
+        ValueError: two arms of the same name, a horizon that ends within its warm-up, a population size below 1, or
+            what the rule raises.
     """
     if isinstance(population_size, int):
         fixed = PopulationSize(require_size(population_size))
@@ -169,18 +85,19 @@ def expand(spec: StudySpec, *, corpus: str, population_size: int | Sizes) -> Stu
     arms = expand_arms(spec)
     trials: dict[str, PlannedTrial] = {}
     cells: list[CellRow] = []
+    shared = _shared_parts(spec, corpus)
     for width in spec.widths:
         model = build_model(spec, width)
-        rules = mlp_roles(spec.model.window) if isinstance(spec.model, MLPSpec) else TRANSFORMER_ROLES
-        roles = assign_roles(model.tensors(), rules)
         for arm in arms:
-            plans = _plans(spec, arm, roles, width)
-            for rate in arm.learning_rates:
+            if width not in arm.widths:
+                continue
+            for rate, numbers in _rate_parts(spec, arm, model):
                 for seed in spec.seeds:
-                    recipe = _recipe(spec, arm, plans, width=width, rate=rate, seed=seed, corpus=corpus)
-                    key = identity(recipe)
-                    trial = trials.setdefault(key, PlannedTrial(len(trials) + 1, key, recipe))
-                    cells.append(CellRow(arm.name, width, rate, seed, trial.id))
+                    parts = {**shared, **numbers, "seeds": _seeds(seed)}
+                    key = identity_of(parts)
+                    if key not in trials:
+                        trials[key] = PlannedTrial(len(trials) + 1, key, recipe_of(parts))
+                    cells.append(CellRow(arm.name, width, rate, seed, trials[key].id))
     composed = compose(tuple(trials.values()), cells, population_size)
     return StudyPlan(
         base_width=spec.base,
@@ -192,11 +109,58 @@ def expand(spec: StudySpec, *, corpus: str, population_size: int | Sizes) -> Stu
     )
 
 
+@lru_cache(maxsize=1024)
+def _seeds(seed: int) -> Part:
+    return Part.of({"init": seed, "data": seed})
+
+
+def _shared_parts(spec: StudySpec, corpus: str) -> Parts:
+    """What all of a study's recipes have in common."""
+    training = spec.training
+    divergence = {"margin": rounded(training.divergence.margin), "steps": training.divergence.steps}
+    values = {
+        "batch": training.batch,
+        "divergence": divergence,
+        "precision": training.precision,
+        "corpus": corpus,
+        "validation_windows": spec.validation_windows,
+    }
+    return {field: Part.of(value) for field, value in values.items()}
+
+
+def _rate_parts(spec: StudySpec, arm: Arm, model: "ReferenceModel") -> Iterator[tuple[float, Parts]]:
+    """Each rate of an arm at a width, and the parts that all of its seeds have in common."""
+    training, width = spec.training, model.width
+    shapes = {name: tensor.shape for name, tensor in model.tensors().items()}
+    steps = resolved_steps(
+        arm.horizon, parameters=non_embedding(shapes), tokens_a_step=training.batch * model.context
+    )
+    schedule = {"steps": steps, "warmup": training.warmup_steps(steps), "floor": rounded(training.floor)}
+    constants = arm.optimizer.model_dump(mode="json", exclude={"epsilon", "epsilon_policy"})
+    own = {
+        "model": Part.of({**spec.model.model_dump(mode="json"), "width": width}),
+        "optimizer": Part.of(constants),
+        "schedule": Part.of(schedule),
+    }
+    plans = _plans(spec, arm, _merged_roles(spec, shapes), width)
+    for rate in arm.grid.rates_at(width):
+        folded, explicit = (
+            resolve(plans[gauge], learning_rate=rate, epsilon=arm.epsilon, constants=arm.constants.value)
+            for gauge in (Gauge.FOLDED, spec.gauge)
+        )
+        numbers = pack_numbers(folded, None if spec.gauge is Gauge.FOLDED else explicit)
+        yield rate, {**own, **{field: Part.of(value) for field, value in numbers.items()}}
+
+
+def _merged_roles(spec: StudySpec, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, TensorRole]:
+    """The roles of a model's tensors; those of all blocks, which have the same numbers, once: `blocks.*.mlp.up`."""
+    rules = mlp_roles(spec.model.window) if isinstance(spec.model, MLPSpec) else TRANSFORMER_ROLES
+    return {any_block(name): role for name, role in assign_roles(shapes, rules).items()}
+
+
 def _plans(
     spec: StudySpec, arm: Arm, roles: Mapping[str, TensorRole], width: int
 ) -> Mapping[Gauge, ReferencePlan]:
-    given = arm.optimizer
-    policy = given.epsilon_policy if isinstance(given, AdamSpec | AdamPsSpec) else EpsilonPolicy.CONSTANT
     return {
         gauge: make_reference_plan(
             roles,
@@ -207,42 +171,7 @@ def _plans(
             prescription=arm.prescription,
             anchor=spec.anchor,
             gauge=gauge,
-            epsilon=policy,
+            epsilon=arm.epsilon_policy,
         )
         for gauge in {Gauge.FOLDED, spec.gauge}
-    }
-
-
-def _recipe(
-    spec: StudySpec,
-    arm: Arm,
-    plans: Mapping[Gauge, ReferencePlan],
-    *,
-    width: int,
-    rate: float,
-    seed: int,
-    corpus: str,
-) -> Recipe:
-    training, optimizer = spec.training, arm.optimizer
-    epsilon = optimizer.epsilon if isinstance(optimizer, AdamSpec | AdamPsSpec) else 0.0
-    folded = resolve(plans[Gauge.FOLDED], learning_rate=rate, epsilon=epsilon)
-    explicit = resolve(plans[spec.gauge], learning_rate=rate, epsilon=epsilon)
-    return {
-        "model": {**spec.model.model_dump(mode="json"), "width": width},
-        "optimizer": optimizer.model_dump(mode="json", exclude={"epsilon", "epsilon_policy"}),
-        "schedule": {
-            "steps": training.steps,
-            "warmup": training.warmup_steps,
-            "floor": rounded(training.floor),
-        },
-        "batch": training.batch,
-        "divergence": {
-            "margin": rounded(training.divergence.margin),
-            "steps": training.divergence.steps,
-        },
-        "precision": training.precision,
-        "corpus": corpus,
-        "validation_windows": spec.validation_windows,
-        "seeds": {"init": seed, "data": seed},
-        **pack_numbers(folded, None if spec.gauge is Gauge.FOLDED else explicit),
     }

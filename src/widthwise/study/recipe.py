@@ -74,7 +74,13 @@ def unpack_numbers(recipe: Recipe, names: Mapping[str, Any], *, rate_power: int)
     return numbers
 
 
-def _any_block(name: str) -> str:
+def any_block(name: str) -> str:
+    """The name that the same tensor of every block goes by.
+
+    Example:
+        >>> any_block("blocks.3.mlp.up")
+        'blocks.*.mlp.up'
+    """
     return re.sub(r"\.\d+", ".*", name)
 
 
@@ -82,7 +88,7 @@ def _merge_blocks(values: Mapping[str, Any]) -> dict[str, Any]:
     """One entry `blocks.*.x` for the tensors of all blocks where they agree."""
     groups: dict[str, list[str]] = {}
     for name in values:
-        groups.setdefault(_any_block(name), []).append(name)
+        groups.setdefault(any_block(name), []).append(name)
     merged: dict[str, Any] = {}
     for pattern, names in groups.items():
         first = values[names[0]]
@@ -94,4 +100,4 @@ def _merge_blocks(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _look_up(values: Mapping[str, Any], name: str) -> Any:
-    return values[name] if name in values else values[_any_block(name)]
+    return values[name] if name in values else values[any_block(name)]

@@ -8,10 +8,16 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from widthwise.study.fields import MistakesError
 from widthwise.study.spec import StudySpec
 
 _SUFFIX = ".yaml"
-_TAGS = frozenset({"transformer", "mlp", "sgd", "adam", "adam-atan2", "list", "grid"})
+_TAGS = frozenset(
+    {
+        *("transformer", "mlp", "sgd", "adam", "adam-atan2", "adam-ps", "adafactor"),
+        *("list", "grid", "fixed-steps", "per-parameter"),
+    }
+)
 """Which variant of a section was checked: pydantic puts it into a field's path, but no specification has it there."""
 _WORDS = {
     "missing": "is missing; add it",
@@ -94,6 +100,10 @@ def _mistakes(error: ValidationError) -> str:
     inside = {item["loc"][:depth] for item in items for depth in range(1, len(item["loc"]))}
     lines: list[str] = []
     for item in items:
+        found = item.get("ctx", {}).get("error")
+        if isinstance(found, MistakesError):
+            lines += [f"  {field}: {what}" for field, what in found.found]
+            continue
         if item["type"] == "too_short" and item["loc"] in inside:
             continue  # What is wrong inside was left out of the count.
         field = ".".join(str(part) for part in item["loc"] if part not in _TAGS) or "the whole"
