@@ -6,11 +6,14 @@ width form a cell (`cell`), whose best rate is a local fit (`optimum`, `polynomi
 `loss_curve`), which decides the verdict (`verdict`). Numpy and scipy alone; the results are plain values (`result`).
 
 `alignment_exponents` regresses measured log gains (`AlignmentRow`) on the width (`width_slope`): what the solver takes.
+`over_training` makes one log gain a run of many, `measured_layers` the alignment of every role from rows.
 """
 
 from widthwise.analysis.alignment_exponents import AlignmentExponent, Pool, alignment_exponents
 from widthwise.analysis.alignment_rows import AlignmentRow, alignment_rows
+from widthwise.analysis.measured_layers import measured_layers
 from widthwise.analysis.observation import Observation
+from widthwise.analysis.over_training import WHOLE, Weighting, over_training
 from widthwise.analysis.result import (
     CellOptimum,
     CellStatus,
@@ -29,6 +32,7 @@ from widthwise.analysis.width_slope import SlopeErrors
 
 __all__ = [
     "MARGIN",
+    "WHOLE",
     "AlignmentExponent",
     "AlignmentRow",
     "CellOptimum",
@@ -43,8 +47,11 @@ __all__ = [
     "SlopeErrors",
     "TransferResult",
     "Verdict",
+    "Weighting",
     "alignment_exponents",
     "alignment_rows",
+    "measured_layers",
+    "over_training",
     "read_table",
     "transfer",
     "validate",

@@ -32,7 +32,9 @@ from widthwise.theory.gauge import GaugeEffect, gauge_effect, rate_power, shift_
 from widthwise.theory.gradient import gradient_exponent
 from widthwise.theory.linear_program import Certificate, InfeasibleError, UncertifiedError
 from widthwise.theory.measured import MeasuredAlignment, MeasuredExponent, measured_alignment
+from widthwise.theory.measured_prescription import measured_drift, measured_prescription
 from widthwise.theory.measured_rates import MeasuredRates, RateInterval, solve_measured
+from widthwise.theory.nearest_preset import NearestPreset, PresetReading, nearest_preset
 from widthwise.theory.network import ROLE_CHAIN, Join, Layer, Network, chain
 from widthwise.theory.optimizer_rule import (
     ADAFACTOR,
@@ -75,6 +77,7 @@ from widthwise.theory.prescription import (
     prescribed_exponent,
 )
 from widthwise.theory.role import MATRIX_ROLES, Role
+from widthwise.theory.settled import OMEGA_TOLERANCE, settle_omega
 from widthwise.theory.solution import LayerSolution, Solution
 from widthwise.theory.solver import solve
 
@@ -97,6 +100,7 @@ __all__ = [
     "NONE",
     "NONE_RATES",
     "NTK",
+    "OMEGA_TOLERANCE",
     "OPTIMIZER_RULES",
     "PAPER_OPTIMIZERS",
     "PARAMETERIZATIONS",
@@ -127,6 +131,7 @@ __all__ = [
     "MeasuredAlignment",
     "MeasuredExponent",
     "MeasuredRates",
+    "NearestPreset",
     "Network",
     "OptimizerRule",
     "Parameterization",
@@ -135,6 +140,7 @@ __all__ = [
     "PerLayerAlignment",
     "Preference",
     "Prescription",
+    "PresetReading",
     "RateInterval",
     "Role",
     "RoleExponents",
@@ -149,11 +155,15 @@ __all__ = [
     "gradient_exponent",
     "largest_stable_rate",
     "measured_alignment",
+    "measured_drift",
+    "measured_prescription",
+    "nearest_preset",
     "pareto_corners",
     "predicted_drift",
     "prescribed_exponent",
     "rate_power",
     "role_exponents",
+    "settle_omega",
     "shift_gauge",
     "solve",
     "solve_measured",
