@@ -23,7 +23,14 @@ from study_example import one_thread
 ALONE = {"cold_start", "exponent_solver"}
 """In a process of their own: what is loaded already would be measured, and PuLP warns of its own next version."""
 
-QUICK = {"coordinate_check", "epsilon_report", "epsilon_underflow", "interval_coverage", *ALONE}
+QUICK = {
+    "coordinate_check",
+    "epsilon_report",
+    "epsilon_underflow",
+    "interval_coverage",
+    "sweep_replay",
+    *ALONE,
+}
 KERNELS = {"adafactor_step", "optimizer_step"}
 ELSEWHERE = {"population": "test_benchmark_population", "population_memory": "its own tests"}
 NEEDS = {"exponent_solver": ("pulp",)}
