@@ -12,7 +12,9 @@ import torch
 from study_example import command, one_thread, snapshot, tiny_source, write_corpus
 from widthwise.records import StoredStudy, TrialStatus, read_curves, read_study
 from widthwise.study import RunState, resume_study, run_study
-from widthwise.study.train_stored import OutOfMemory, halves, unless_out_of_memory
+from widthwise.study.split_stored import halves
+from widthwise.study.task import OutOfMemory
+from widthwise.study.train_stored import unless_out_of_memory
 from widthwise.train import TrainingStep
 
 DEAD = 2.0**100

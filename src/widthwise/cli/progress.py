@@ -36,21 +36,28 @@ class _Lines:
     """Prints a line when a population begins, or is gone on with, and one at the end."""
 
     def __init__(self) -> None:
-        self._last = (0, 0)
+        self._begun: set[tuple[int, int]] = set()
 
     def __call__(self, state: "RunState") -> None:
         ended = state.trials_done == state.trials
-        if (begun := (state.population, state.resumed_step)) != self._last or ended:
-            self._last = begun
+        if (begun := (state.population, state.resumed_step)) not in self._begun or ended:
+            self._begun.add(begun)
             print(describe(state), file=sys.stderr, flush=True)
+
+
+SHOWN = 4
+"""How many populations at work one line names."""
 
 
 def describe(state: "RunState") -> str:
     """One line: models done, what is at work, the speed, the time left."""
-    parts = [
-        f"{state.trials_done}/{state.trials} models",
-        f"{state.members} of width {state.width} at step {state.step}/{state.steps}",
-    ]
+    parts = [f"{state.trials_done}/{state.trials} models"]
+    if len(state.at_work) > 1:
+        parts += [f"{p.members} of width {p.width} at {p.step}/{p.steps}" for p in state.at_work[:SHOWN]]
+        if (more := len(state.at_work) - SHOWN) > 0:
+            parts.append(f"{more} more populations")
+    else:
+        parts.append(f"{state.members} of width {state.width} at step {state.step}/{state.steps}")
     if state.resumed_step:
         parts.append(f"gone on with from step {state.resumed_step}")
     if state.tokens_per_second is not None:

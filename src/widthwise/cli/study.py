@@ -12,6 +12,7 @@ from widthwise.cli.options import given
 
 if TYPE_CHECKING:
     from widthwise.records import StoredStudy
+    from widthwise.study import Executor
 
 study_app = typer.Typer(
     help="Run a study of learning-rate transfer and look at it.",
@@ -31,6 +32,13 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class ExecutorName(StrEnum):
+    """Who trains."""
+
+    LOCAL = "local"
+    PROCESSES = "processes"
+
+
 class ExportFormat(StrEnum):
     """What to export to."""
 
@@ -40,6 +48,16 @@ class ExportFormat(StrEnum):
 
 Store = Annotated[Path, typer.Argument(metavar="FILE", help="A study's store.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where to train; auto takes CUDA where there is one.")]
+ExecutorOption = Annotated[
+    ExecutorName,
+    typer.Option(
+        "--executor", help="Who trains: this process, or a process for each GPU (on a CPU: --workers)."
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Worker processes; all GPUs, or one for two cores, unless said."),
+]
 MarginOption = Annotated[
     float | None, typer.Option(help="Relative loss that may be given up; 0.01, which is 1 %, unless said.")
 ]
@@ -64,6 +82,8 @@ def run(
     ],
     store: Annotated[Path, typer.Option(help="The file to keep results in; continued if it exists.")],
     device: DeviceOption = Device.AUTO,
+    executor: ExecutorOption = ExecutorName.LOCAL,
+    workers: WorkersOption = None,
     population_size: SizeOption = AUTO_SIZE,
     population_minutes: MinutesOption = None,
 ) -> None:
@@ -77,6 +97,7 @@ def run(
             source,
             store,
             device=device.value,
+            executor=_executor(executor, workers),
             listener=listener,
             population_size=_size(population_size),
             population_minutes=population_minutes,
@@ -86,13 +107,20 @@ def run(
 
 @study_app.command()
 @user_errors
-def resume(store: Store, device: DeviceOption = Device.AUTO) -> None:
+def resume(
+    store: Store,
+    device: DeviceOption = Device.AUTO,
+    executor: ExecutorOption = ExecutorName.LOCAL,
+    workers: WorkersOption = None,
+) -> None:
     """Go on with a study from its store alone."""
     from widthwise.cli.progress import show_progress
     from widthwise.study import resume_study
 
     with show_progress() as listener:
-        study = resume_study(store, device=device.value, listener=listener)
+        study = resume_study(
+            store, device=device.value, executor=_executor(executor, workers), listener=listener
+        )
     _print_verdicts(study)
 
 
@@ -154,6 +182,16 @@ def export(
         sys.stdout.write(to_csv(study))
     else:
         raise ValueError("--format parquet needs --out FILE; it is not text")
+
+
+def _executor(name: ExecutorName, workers: int | None) -> "Executor":
+    from widthwise.study import Local, Processes
+
+    if name is ExecutorName.LOCAL:
+        if workers is not None:
+            raise ValueError(f"--workers {workers} needs --executor processes; this process trains alone")
+        return Local()
+    return Processes(workers)
 
 
 def _size(text: str) -> int | None:

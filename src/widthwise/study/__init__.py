@@ -4,7 +4,10 @@
 on with what a store holds. torch is imported when training begins.
 """
 
+from widthwise.study.desk import TrainingError
+from widthwise.study.executor import Executor, Local
 from widthwise.study.fitting_sizes import POPULATION_SIZE
+from widthwise.study.processes import Processes
 from widthwise.study.run import resume_study, run_study
 from widthwise.study.run_state import RunState
 from widthwise.study.spec import StudySpec
@@ -12,9 +15,13 @@ from widthwise.study.spec_file import SpecSource, built_in_names, load_spec, par
 
 __all__ = [
     "POPULATION_SIZE",
+    "Executor",
+    "Local",
+    "Processes",
     "RunState",
     "SpecSource",
     "StudySpec",
+    "TrainingError",
     "built_in_names",
     "load_spec",
     "parse_spec",

@@ -20,13 +20,6 @@ def checkpoint_path(store: Path, population: int) -> Path:
     return store.with_name(store.name + CHECKPOINTS) / f"population-{population}"
 
 
-def remove_checkpoint(path: Path) -> None:
-    """Remove the file of a population whose results are in the store, and the folder if it was the last."""
-    path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        path.parent.rmdir()
-
-
 def remove_checkpoints(store: Path) -> None:
     """Remove all of them: what a kill left of populations that have ended, too."""
     folder = checkpoint_path(store, 0).parent

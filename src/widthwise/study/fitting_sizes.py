@@ -23,6 +23,7 @@ class FittingSizes:
         data_seeds: of the study.
         members: exactly so many, as long as they fit in any way; None for as many as fit and end in time.
         minutes: how long a population may take by its estimate; None for the training room's own default.
+        sharing: how many populations will share the device's memory.
 
     Raises:
         ValueError: a size below 1, or minutes that are not positive; when applied, what does not fit.
@@ -33,6 +34,7 @@ class FittingSizes:
     data_seeds: int
     members: int | None = None
     minutes: float | None = None
+    sharing: int = 1
 
     def __post_init__(self) -> None:
         if self.members is not None:
@@ -58,6 +60,7 @@ class FittingSizes:
             data_seeds=self.data_seeds,
             at_most=trials if cuda or self.members is not None else min(trials, POPULATION_SIZE),
             members=self.members,
+            sharing=self.sharing,
             **limit,
         )
         plan = chosen.activations

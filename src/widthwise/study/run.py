@@ -1,28 +1,28 @@
 """Run a study, or go on with one: every population that has not run yet, in order, into the store."""
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from widthwise.records import StoredStudy, check_store, read_study
 from widthwise.study.checkpoints import remove_checkpoints
-from widthwise.study.compose import shape_key
-from widthwise.study.expand import expand
+from widthwise.study.desk import Desk
+from widthwise.study.executor import Crew, Executor, Local
+from widthwise.study.expand import StudyPlan, expand
 from widthwise.study.fitting_sizes import FittingSizes
 from widthwise.study.run_state import Listener, Tracker
-from widthwise.study.runner import choose_device, host_facts
+from widthwise.study.runner import choose_device
+from widthwise.study.spec import StudySpec
 from widthwise.study.spec_file import SpecSource, parse_spec
 from widthwise.study.store import create_store, left_open, writing
-from widthwise.study.train_stored import OutOfMemory, StoredTraining, split_stored, train_stored
+from widthwise.study.task import Job
 
 if TYPE_CHECKING:
-    import torch
-
     from widthwise.train import Corpus
 
 CHECKPOINT_SECONDS = 60.0
 """How often the state of a population in training is kept unless asked otherwise: what a kill can cost."""
+LOCAL = Local()
 
 
 def run_study(
@@ -30,6 +30,7 @@ def run_study(
     store: Path,
     *,
     device: str = "auto",
+    executor: Executor = LOCAL,
     population_size: int | None = None,
     population_minutes: float | None = None,
     listener: Listener | None = None,
@@ -41,6 +42,7 @@ def run_study(
         source: from `load_spec` or `parse_spec`.
         store: the file; made if it does not exist.
         device: `cpu`, `cuda` or `auto`.
+        executor: where populations are trained: `Local()`, `Processes()`.
         population_size: members side by side, for a new store; None for as many as fit and end in time.
         population_minutes: how long a population may take by its estimate, for a new store; 8 unless said.
         listener: told how the run stands, now and then.
@@ -48,37 +50,47 @@ def run_study(
 
     Raises:
         ValueError: bad input of any kind; files are then as they were.
+        TrainingError: training raised another error; the message says of which population. The store can be resumed.
     """
     from widthwise.train import load_corpus
 
     if os.path.exists(store):
         _require_same(source, store)
-        return resume_study(store, device=device, listener=listener, checkpoint_seconds=checkpoint_seconds)
-    chosen = choose_device(device)
-    corpus = load_corpus(source.spec.corpus)
-    corpus.require(batch=source.spec.training.batch, context=source.spec.model.context)
-    sizes = FittingSizes(
-        chosen,
-        corpus_tokens=len(corpus.train),
-        data_seeds=len(source.spec.seeds),
-        members=population_size,
-        minutes=population_minutes,
-    )
-    plan = expand(source.spec, corpus=corpus.digest, population_size=sizes)
-    create_store(store, name=source.spec.name, spec=source.text, corpus=corpus.digest, plan=plan)
-    return _train_pending(store, corpus, chosen, listener, checkpoint_seconds)
+        return resume_study(
+            store,
+            device=device,
+            executor=executor,
+            listener=listener,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+    with executor.open(device) as crew:
+        corpus = load_corpus(source.spec.corpus)
+        corpus.require(batch=source.spec.training.batch, context=source.spec.model.context)
+        plan = crew.call(
+            plan_study,
+            source.spec,
+            corpus.digest,
+            len(corpus.train),
+            crew.device,
+            crew.sharing,
+            population_size,
+            population_minutes,
+        )
+        create_store(store, name=source.spec.name, spec=source.text, corpus=corpus.digest, plan=plan)
+        return _train_pending(store, corpus, crew, listener, checkpoint_seconds)
 
 
 def resume_study(
     store: Path,
     *,
     device: str = "auto",
+    executor: Executor = LOCAL,
     listener: Listener | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> StoredStudy:
     """Train what a store still lacks, each population as recorded, from its checkpoint where there is one.
 
-    Args as `run_study`'s.
+    Args and errors as `run_study`'s; further:
 
     Raises:
         ValueError: not a store, its corpus has changed, no such device, or another process is writing it.
@@ -91,46 +103,51 @@ def resume_study(
             with writing(store):
                 remove_checkpoints(store)
         return study
-    chosen = choose_device(device)
-    corpus = load_corpus(parse_spec(study.spec).spec.corpus)
-    if corpus.digest != study.corpus:
-        raise ValueError(
-            f"corpus {corpus.name!r} is not the text that store {str(store)!r} was begun with "
-            f"(SHA-256 {corpus.digest[:12]} instead of {study.corpus[:12]}); restore it or begin another store"
-        )
-    return _train_pending(store, corpus, chosen, listener, checkpoint_seconds)
+    with executor.open(device) as crew:
+        corpus = load_corpus(parse_spec(study.spec).spec.corpus)
+        if corpus.digest != study.corpus:
+            raise ValueError(
+                f"corpus {corpus.name!r} is not the text that store {str(store)!r} was begun with "
+                f"(SHA-256 {corpus.digest[:12]} instead of {study.corpus[:12]}); restore it or begin another store"
+            )
+        return _train_pending(store, corpus, crew, listener, checkpoint_seconds)
+
+
+def plan_study(
+    spec: StudySpec,
+    corpus: str,
+    corpus_tokens: int,
+    device: str,
+    sharing: int,
+    members: int | None,
+    minutes: float | None,
+) -> StudyPlan:
+    """The trials and populations of a new store; called where there is a device like those that will train it.
+
+    Args:
+        corpus, corpus_tokens: the hash of the text and the length of its training stream.
+        sharing, members, minutes: see `FittingSizes`.
+    """
+    sizes = FittingSizes(
+        choose_device(device),
+        corpus_tokens=corpus_tokens,
+        data_seeds=len(spec.seeds),
+        members=members,
+        minutes=minutes,
+        sharing=sharing,
+    )
+    return expand(spec, corpus=corpus, population_size=sizes)
 
 
 def _train_pending(
-    store: Path,
-    corpus: "Corpus",
-    device: "torch.device",
-    listener: Listener | None,
-    checkpoint_seconds: float,
+    store: Path, corpus: "Corpus", crew: Crew, listener: Listener | None, checkpoint_seconds: float
 ) -> StoredStudy:
-    """Train the populations that have not run, in order, as the store's only writer."""
+    """Train the populations that have not run, as the store's only writer."""
     with writing(store) as writer:
         study = read_study(store)  # by the one writer: nobody else can have finished a population since
-        writer.register_host(host_facts(device))
+        job = Job(study.spec, study.corpus, crew.device, store.absolute(), checkpoint_seconds)
         tracker = Tracker(study, listener)
-        training = StoredTraining(store, writer, corpus, device, checkpoint_seconds, tracker)
-        too_many: dict[str, tuple[int, OutOfMemory]] = {}
-        pending = list(study.pending_populations())
-        while pending:
-            population = pending.pop(0)
-            shape = shape_key(json.loads(study.trials[population.trials[0]].recipe))
-            members = len(population.revisions[-1].trials)
-            size, lack = too_many.get(shape, (0, None))
-            if lack is not None and members >= max(size, 2):
-                split_stored(training, population.id, lack)  # as many of this shape did not fit a while ago
-            else:
-                lack = train_stored(training, study, population)
-                if lack is None:
-                    continue
-                too_many[shape] = (members, lack)
-            study = read_study(store)
-            tracker.read(study)
-            pending = list(study.pending_populations())
+        crew.train(Desk(job, writer, corpus, tracker, longest_first=crew.longest_first), corpus)
         remove_checkpoints(store)
     return read_study(store)
 

@@ -9,17 +9,29 @@ from widthwise.study.workload import workloads
 
 
 @dataclass(frozen=True)
+class AtWork:
+    """A population in training: which, its size, and where it is."""
+
+    population: int
+    width: int
+    members: int
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
 class RunState:
     """Where a run stands.
 
     Args:
-        populations, population: how many there are, and which (from 1) is at work; 0 before the first.
+        populations, population: how many there are, and which (from 1) something is told of; 0 before the first.
         trials, trials_done: how many there are, and how many have ended.
-        width, members, step, steps: the population at work.
+        width, members, step, steps: the population that is told of.
         work_done, work: in tokens times parameters, of the whole study; `work_before` was done by earlier runs.
         tokens_per_second: over this run; None at its start.
         seconds: since this run began.
-        resumed_step: of the population at work, the step from which this run went on with it; 0 if it began it.
+        resumed_step: of the population told of, the step from which it was gone on with; 0 if it was begun.
+        at_work: all populations in training, where several are side by side.
     """
 
     populations: int
@@ -36,6 +48,7 @@ class RunState:
     tokens_per_second: float | None
     seconds: float
     resumed_step: int = 0
+    at_work: tuple[AtWork, ...] = ()
 
     @property
     def seconds_left(self) -> float | None:
@@ -47,6 +60,14 @@ class RunState:
 Listener = Callable[[RunState], None]
 
 
+@dataclass
+class _Position:
+    """Where a population in training is, and the step from which its worker went on with it."""
+
+    step: int = 0
+    resumed: int = 0
+
+
 class Tracker:
     """Turns populations and steps into `RunState`s."""
 
@@ -54,7 +75,9 @@ class Tracker:
         self._listener = listener
         self._tokens = 0.0
         self._started = time.monotonic()
-        self._current = self._step = self._resumed = 0
+        self._at_work: dict[int, _Position] = {}
+        self._first: dict[int, int] = {}
+        """The steps of populations that earlier runs had done: what this one's speed does not count."""
         self._before = 0.0
         self.read(study)
         self._before = self._done
@@ -68,54 +91,69 @@ class Tracker:
         self._trials = len(study.trials)
         self._trials_done = sum(t.status is not TrialStatus.PENDING for t in study.trials.values())
 
+    def work_of(self, population: int) -> float:
+        """How much work a population is, in tokens times parameters."""
+        return self._work[population].work
+
     def begin(self, population: int) -> None:
         """A population is at work."""
-        self._current, self._step, self._resumed = population, 0, 0
-        self._tell()
+        self._at_work[population] = _Position()
+        self._tell(population)
 
-    def resume(self, step: int) -> None:
-        """Its state was found after this many steps."""
-        self._step = self._resumed = step
-        load = self._work[self._current]
-        self._before += step / load.steps * load.work
-        self._tell()
+    def begun(self, population: int, step: int) -> None:
+        """Its training begins after this many steps: 0, or those of a checkpoint."""
+        load = self._work[population]
+        if population not in self._first:  # else an earlier worker of this run had begun it
+            self._first[population] = step
+            self._before += step / load.steps * load.work
+        if step:
+            self._at_work[population] = _Position(step, step)
+            self._tell(population)
 
-    def at_step(self, step: int) -> None:
+    def at_step(self, population: int, step: int) -> None:
         """It has come so far."""
-        self._step = step
-        self._tell()
+        self._at_work[population].step = step
+        self._tell(population)
 
-    def end(self, trials: int) -> None:
+    def drop(self, population: int) -> None:
+        """It is not at work any more, and has no results."""
+        del self._at_work[population]
+
+    def end(self, population: int, trials: int) -> None:
         """Its results are in the store: so many trials have ended with it."""
-        load = self._work[self._current]
+        load = self._work[population]
+        self._at_work.pop(population, None)
         self._done += load.work
-        self._tokens += load.tokens * (1 - self._resumed / load.steps)
+        self._tokens += load.tokens * (1 - self._first.get(population, 0) / load.steps)
         self._trials_done += trials
-        self._step = self._resumed = 0
-        self._tell(ended=True)
+        self._tell(population)
 
-    def _tell(self, *, ended: bool = False) -> None:
+    def _tell(self, population: int) -> None:
         if self._listener is None:
             return
-        load = self._work[self._current]
-        share = 0.0 if ended else self._step / load.steps
+        load, position = self._work[population], self._at_work.get(population)
         seconds = time.monotonic() - self._started
-        tokens = self._tokens + (0.0 if ended else share - self._resumed / load.steps) * load.tokens
+        working = [(id_, self._work[id_], p) for id_, p in self._at_work.items()]
+        here = sum((p.step - self._first.get(id_, 0)) / w.steps * w.tokens for id_, w, p in working)
+        tokens = max(0.0, self._tokens + here)
         self._listener(
             RunState(
                 populations=len(self._work),
-                population=self._places[self._current],
+                population=self._places[population],
                 trials=self._trials,
                 trials_done=self._trials_done,
                 width=load.width,
                 members=load.members,
-                step=load.steps if ended else self._step,
+                step=load.steps if position is None else position.step,
                 steps=load.steps,
-                work_done=self._done + share * load.work,
+                work_done=self._done + sum(p.step / w.steps * w.work for _, w, p in working),
                 work_before=self._before,
                 work=self._total_work,
                 tokens_per_second=tokens / seconds if tokens else None,
                 seconds=seconds,
-                resumed_step=self._resumed,
+                resumed_step=0 if position is None else position.resumed,
+                at_work=tuple(
+                    AtWork(self._places[id_], w.width, w.members, p.step, w.steps) for id_, w, p in working
+                ),
             )
         )

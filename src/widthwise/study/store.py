@@ -116,21 +116,29 @@ class StoreWriter:
         self._connection = connection
         self._host: int | None = None
 
-    def register_host(self, facts: Mapping[str, str]) -> None:
-        """Say on what machine and with what versions this process works."""
+    def register_host(self, facts: Mapping[str, str]) -> int:
+        """Say on what machine and with what versions a process works; its id, which is taken until the next."""
         cursor = self._connection.execute(
             "INSERT INTO host (started, facts) VALUES (?, ?)", (_now(), json.dumps(dict(facts)))
         )
+        assert cursor.lastrowid is not None
         self._host = cursor.lastrowid
+        return self._host
 
-    def finish_population(self, population: int, results: Sequence[TrialResult], *, seconds: float) -> None:
-        """Record a population's results in one transaction: all of them or none."""
+    def finish_population(
+        self, population: int, results: Sequence[TrialResult], *, seconds: float, host: int | None = None
+    ) -> None:
+        """Record a population's results in one transaction: all of them or none.
+
+        Args:
+            host: the id of the process that trained it; None for the one registered last.
+        """
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._write_results(results)
             self._connection.execute(
                 "UPDATE population SET status = 'completed', host = ?, seconds = ? WHERE id = ?",
-                (self._host, seconds, population),
+                (self._host if host is None else host, seconds, population),
             )
 
     def revise_population(self, population: int, *, from_step: int, trials: Sequence[int]) -> None:

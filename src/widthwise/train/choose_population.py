@@ -147,6 +147,7 @@ def population_for(
     data_seeds: int,
     at_most: int,
     members: int | None = None,
+    sharing: int = 1,
     seconds_limit: float = SECONDS_LIMIT,
 ) -> PopulationChoice:
     """`choose_population` on a device as it is now.
@@ -155,6 +156,7 @@ def population_for(
         corpus_tokens, data_seeds: see `program_memory`.
         at_most: the members that there are, or the largest P that is wanted.
         members: exactly so many, whatever time they take; None for as many as fit and end in time.
+        sharing: how many populations share what is free.
 
     Raises:
         ValueError: they do not fit.
@@ -163,7 +165,7 @@ def population_for(
     exact = None if members is None else min(members, at_most)
     return choose_population(
         recipe,
-        available_bytes=free_bytes(device),
+        available_bytes=free_bytes(device) // sharing,
         rate=rate,
         execution=execution,
         program=program_memory(recipe, execution, corpus_tokens=corpus_tokens, data_seeds=data_seeds),

@@ -1,0 +1,172 @@
+"""The desk of a run: gives out the populations that a store lacks, and writes down what becomes of them.
+
+It belongs to the process that is the store's one writer. Whoever trains, here or elsewhere, takes a `Task` and sends
+`Message`s; several may be at work at once. A population that is given up, since its worker is lost, is given out again
+as the store has it by then, and what a lost worker still says is not heard.
+"""
+
+import json
+import warnings
+from typing import TYPE_CHECKING
+
+from widthwise.records import PopulationRow, read_study
+from widthwise.study.compose import shape_key
+from widthwise.study.run_state import Tracker
+from widthwise.study.split_stored import split_stored
+from widthwise.study.store import StoreWriter
+from widthwise.study.task import (
+    AtStep,
+    Begun,
+    Facts,
+    Job,
+    LostWorkerError,
+    Message,
+    OutOfMemory,
+    Raised,
+    Revise,
+    Task,
+    Trained,
+    Warned,
+)
+
+if TYPE_CHECKING:
+    from widthwise.train import Corpus
+
+ATTEMPTS = 3
+"""How many workers may be lost over one population before the run is given up: it is likely what kills them."""
+
+
+class TrainingError(RuntimeError):
+    """An error in training that is no bad input; the message names the population and its trials."""
+
+
+class Desk:
+    """What is to be done, what is at work, and the one way into the store."""
+
+    def __init__(
+        self, job: Job, writer: StoreWriter, corpus: "Corpus", tracker: Tracker, *, longest_first: bool
+    ) -> None:
+        self.job = job
+        self._writer, self._corpus, self._tracker = writer, corpus, tracker
+        self._longest_first = longest_first
+        self._at_work: dict[int, Task] = {}
+        self._attempts: dict[int, int] = {}
+        self._too_many: dict[str, tuple[int, OutOfMemory]] = {}
+        self._read()
+
+    @property
+    def at_work(self) -> int:
+        """How many populations are given out."""
+        return len(self._at_work)
+
+    def waiting(self) -> int:
+        """How many are not; one more or less where some are split before they are tried."""
+        return len(self._waiting)
+
+    def register(self, facts: Facts) -> int:
+        """Say on what machine and with what versions a worker works; its id as a host."""
+        return self._writer.register_host(facts)
+
+    def next_task(self) -> Task | None:
+        """The next population to be trained; None if none waits now."""
+        while self._waiting:
+            population = self._waiting.pop(0)
+            size, lack = self._too_many.get(self._shape(population), (0, None))
+            members = len(population.revisions[-1].trials)
+            if lack is not None and members >= max(size, 2):
+                self._split(population.id, lack)  # as many of this shape did not fit a while ago
+                continue
+            attempt = self._attempts.get(population.id, 0)
+            task = Task(population, tuple(self._study.trials[id_] for id_ in population.trials), attempt)
+            self._at_work[population.id] = task
+            self._tracker.begin(population.id)
+            return task
+        return None
+
+    def hears(self, key: tuple[int, int]) -> bool:
+        """Whether messages about this attempt at a population are still listened to."""
+        task = self._at_work.get(key[0])
+        return task is not None and task.key == key
+
+    def take(self, task: Task, message: Message, *, host: int | None = None) -> None:
+        """Act on what is said of a population at work; a revision is on the disk when this returns.
+
+        Raises:
+            ValueError: training raised one.
+            TrainingError: it raised another error.
+            LostWorkerError: the population is no longer this worker's.
+        """
+        if not self.hears(task.key):
+            raise LostWorkerError(f"population {task.population.id} is another worker's by now")
+        population = task.population.id
+        match message:
+            case Begun(step):
+                self._tracker.begun(population, step)
+            case AtStep(step):
+                self._tracker.at_step(population, step)
+            case Revise(from_step, trials):
+                self._writer.revise_population(population, from_step=from_step, trials=trials)
+            case Warned(text):
+                warnings.warn(text, stacklevel=2)
+            case Trained(results, seconds):
+                self._writer.finish_population(population, results, seconds=seconds, host=host)
+                task.checkpoint(self.job.store).unlink(missing_ok=True)
+                del self._at_work[population]
+                self._tracker.end(population, len(results))
+            case OutOfMemory() as lack:
+                members = len(task.population.revisions[-1].trials)
+                self._too_many[self._shape(task.population)] = (members, lack)
+                del self._at_work[population]
+                self._tracker.drop(population)
+                self._split(population, lack)
+            case Raised(says, bad_input, traceback):
+                raise (
+                    ValueError(f"{named(task)}: {says}")
+                    if bad_input
+                    else TrainingError(f"{named(task)}: {says}\n{traceback}")
+                )
+
+    def lose(self, task: Task, how: str) -> None:
+        """A worker is gone: what it had at work waits again.
+
+        Raises:
+            TrainingError: this population has cost too many workers.
+        """
+        if not self.hears(task.key):
+            return
+        population = task.population.id
+        self._attempts[population] = task.attempt + 1
+        if task.attempt + 1 >= ATTEMPTS:
+            raise TrainingError(
+                f"{named(task)}: {ATTEMPTS} workers were lost over it, the last one {how}; a process that is killed "
+                "is mostly one that the machine had no memory for: fewer workers or smaller populations need less"
+            )
+        del self._at_work[population]
+        self._tracker.drop(population)
+        warnings.warn(f"{named(task)}: its worker was lost ({how}); it is trained again", stacklevel=2)
+        self._read()
+
+    def _split(self, population: int, lack: OutOfMemory) -> None:
+        if ended := split_stored(self._writer, self.job.store, self._corpus, population, lack):
+            self._tracker.end(population, ended)
+        self._read()
+
+    def _read(self) -> None:
+        """Take in the store: at the start, and when it has other populations, or other revisions, than before."""
+        self._study = read_study(self.job.store)
+        self._tracker.read(self._study)
+        waiting = [p for p in self._study.pending_populations() if p.id not in self._at_work]
+        if self._longest_first:
+            waiting.sort(key=lambda p: -self._tracker.work_of(p.id))
+        self._waiting = waiting
+
+    def _shape(self, population: PopulationRow) -> str:
+        return shape_key(json.loads(self._study.trials[population.trials[0]].recipe))
+
+
+def named(task: Task) -> str:
+    """A population and its trials, for a message."""
+    ids = task.population.trials
+    whole = list(ids) == list(range(ids[0], ids[-1] + 1))
+    trials = f"{ids[0]} to {ids[-1]}" if whole and len(ids) > 2 else ", ".join(map(str, ids))
+    return f"population {task.population.id} (trial{'s' * (len(ids) > 1)} {trials})"

@@ -1,0 +1,157 @@
+"""A worker: a process of its own that trains the populations which the store's writer sends it, one after another.
+
+It never opens the store. It ends when the writer's end of its connection closes, whatever it is doing then: a run that
+is interrupted, or killed, leaves no worker behind. The connection is a socket pair that only these two processes hold.
+"""
+
+import os
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from widthwise.study import runner
+from widthwise.study.spec_file import parse_spec
+from widthwise.study.task import (
+    AtStep,
+    Begun,
+    Facts,
+    Job,
+    Message,
+    Outcome,
+    Raised,
+    Revise,
+    Task,
+    Warned,
+)
+from widthwise.study.train_stored import Bench, train_stored
+
+TELL_SECONDS = 0.1
+"""How often the writer is told of the steps done, at most."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker's first word: on what machine, with what versions it works."""
+
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The writer's answer to `Revise`."""
+
+
+def main(descriptor: int) -> None:
+    """Serve the writer at the other end of a connection."""
+    connection = Connection(descriptor)
+    inbox: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, inbox), daemon=True).start()
+    job: Job = inbox.get()
+    try:
+        bench = open_bench(job)
+    except Exception as error:
+        connection.send(raised(error))
+        return
+    connection.send(Ready(runner.host_facts(bench.device)))
+    while True:
+        task: Task = inbox.get()
+
+        def say(message: Message, task: Task = task) -> None:
+            try:
+                connection.send((task.key, message))
+            except OSError:
+                os._exit(0)  # as in `_receive`, which is about to find it out
+
+        say(perform(bench, task, task.checkpoint(job.store), ToWriter(say, inbox.get)))
+
+
+def _receive(connection: Connection, inbox: "SimpleQueue[Any]") -> None:
+    try:
+        while True:
+            inbox.put(connection.recv())
+    except (EOFError, OSError):
+        os._exit(0)  # nobody is there to report to; what is on the disk is all that the next run goes on from
+
+
+def open_bench(job: Job) -> Bench:
+    """Read the corpus and find the device.
+
+    Raises:
+        ValueError: there is no such device here, or the text here is not the one that the store was begun with.
+    """
+    from widthwise.train import load_corpus
+
+    corpus = load_corpus(parse_spec(job.spec).spec.corpus)
+    if corpus.digest != job.corpus:
+        raise ValueError(
+            f"corpus {corpus.name!r} is another text for a worker than for the process that writes the store "
+            f"(SHA-256 {corpus.digest[:12]} instead of {job.corpus[:12]}); give all of them the same"
+        )
+    return Bench(corpus, runner.choose_device(job.device), job.checkpoint_seconds)
+
+
+class ToWriter:
+    """A `Reporter` that sends messages.
+
+    Args:
+        say: sends one.
+        answer: waits for the writer's answer to a revision.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[Message], None],
+        answer: Callable[[], object],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._say, self._answer, self._clock = say, answer, clock
+        self._told = clock() - TELL_SECONDS
+
+    def begun(self, step: int) -> None:
+        """See `Reporter`."""
+        self._say(Begun(step))
+
+    def at_step(self, step: int) -> None:
+        """See `Reporter`."""
+        if (now := self._clock()) - self._told >= TELL_SECONDS:
+            self._told = now
+            self._say(AtStep(step))
+
+    def revise(self, from_step: int, trials: Sequence[int]) -> None:
+        """See `Reporter`."""
+        self._say(Revise(from_step, tuple(trials)))
+        answer = self._answer()
+        assert isinstance(answer, Recorded), answer
+
+    def warned(self, text: str) -> None:
+        """A warning, for whoever watches the run."""
+        self._say(Warned(text))
+
+
+def perform(bench: Bench, task: Task, checkpoint: Path, reporter: ToWriter) -> Outcome:
+    """Train a population; its warnings go to the writer, and an error becomes the outcome."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        reporter.warned(str(message))
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        try:
+            return train_stored(bench, task, checkpoint, reporter)
+        except Exception as error:
+            return raised(error)
+
+
+def raised(error: Exception) -> Raised:
+    """An error, as it travels."""
+    bad_input = isinstance(error, ValueError)
+    says = str(error) if bad_input else f"{type(error).__name__}: {error}"
+    return Raised(says, bad_input, "".join(traceback.format_exception(error)))
