@@ -88,19 +88,24 @@ def said(log: Path) -> int:
     return int(lines[-1].split("/")[0]) if lines else 0
 
 
-def attempts(folder: Path, store: Path) -> Sequence[str]:
+def attempts(folder: Path, store: Path, options: Sequence[str] = ()) -> Sequence[str]:
     """With the specification at first and every other time, from the store alone in between."""
     odd = sum(1 for _ in folder.glob("*.log")) % 2
     if store.exists() and odd:
-        return ["study", "resume", str(store), "--device", "cpu"]
+        return ["study", "resume", str(store), "--device", "cpu", *options]
     spec = ["study", "run", str(folder / "spec.yaml"), "--store", str(store)]
-    return [*spec, "--device", "cpu", "--population-size", "4"]
+    return [*spec, "--device", "cpu", "--population-size", "4", *options]
 
 
-def kill_until_done(folder: Path, start: Start, moments: Sequence[float]) -> dict[str, Any]:
+def kill_until_done(
+    folder: Path, start: Start, moments: Sequence[float], options: Sequence[str] = ()
+) -> dict[str, Any]:
     """Kill a run at each of the moments (seconds after its start) that it lives to see, then let it end.
 
     A study that ends earlier is followed by a new one, so that every moment is used.
+
+    Args:
+        options: of the command, further ones.
 
     Returns:
         `stores`, and for each a list of what was seen after each attempt: `look`, with `said` and `killed` added.
@@ -113,7 +118,7 @@ def kill_until_done(folder: Path, start: Start, moments: Sequence[float]) -> dic
         seen = history[str(store)] = []
         while not (seen and seen[-1]["killed"] is False):
             log = folder / f"{number}-{len(seen)}.log"
-            arguments = attempts(folder, store)
+            arguments = attempts(folder, store, options)
             log.touch()
             attempt = start(arguments, log)
             try:

@@ -132,7 +132,6 @@ class _ProcessCrew:
     slots: tuple[Mapping[str, str], ...]
     sharing: int
     longest_first: bool = True
-    start: Callable[[int, Mapping[str, str]], Started] = start_process
     workers: list[_Worker] = field(default_factory=list)
 
     def call(self, function: Callable[..., Value], *arguments: object) -> Value:
@@ -159,7 +158,7 @@ class _ProcessCrew:
         for slot in free[: desk.waiting() + desk.at_work - len(self.workers)]:
             ours, theirs = socket.socketpair()
             with theirs:
-                process = self.start(theirs.fileno(), {**threads, **self.slots[slot]})
+                process = start_process(theirs.fileno(), {**threads, **self.slots[slot]})
             worker = _Worker(slot, process, Connection(ours.detach()))
             self.workers.append(worker)
             worker.send(desk.job)
