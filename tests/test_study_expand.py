@@ -6,7 +6,7 @@ import pytest
 
 from study_example import DIGEST, tiny_plan, tiny_source
 from widthwise.study.compose import shape_key
-from widthwise.study.expand import build_model, expand
+from widthwise.study.expand import Arm, build_model, expand
 
 MLP = {"kind": "mlp", "depth": 2, "window": 3, "context": 8}
 
@@ -156,3 +156,24 @@ def test_recipes_hold_what_the_specification_says() -> None:
             "readout": [pytest.approx(8**-0.5 / 4, rel=1e-11), 0.025, 0.0],
         },
     }
+
+
+def test_chosen_runs_alone_and_what_is_known_is_no_new_trial() -> None:
+    """What is added to a study: the ids go on, and a run that another cell has had serves this one."""
+    spec = tiny_source().spec
+    whole = expand(spec, corpus=DIGEST, population_size=4)
+    first = whole.trials[:3]
+    known = {trial.identity: trial.id for trial in first}
+
+    def runs(arm: Arm, width: int) -> dict[float, tuple[int, ...]]:
+        return {2.0**-8: (0, 1), 2.0**-7: (0,), 2.0**-3: (1,)} if (arm.name, width) == ("mup-full", 8) else {}
+
+    plan = expand(spec, corpus=DIGEST, population_size=4, runs=runs, known=known)
+    assert [(c.arm, c.width, c.learning_rate, c.seed, c.trial) for c in plan.cells] == [
+        ("mup-full", 8, 2.0**-8, 0, 1),
+        ("mup-full", 8, 2.0**-8, 1, 2),
+        ("mup-full", 8, 2.0**-7, 0, 3),
+        ("mup-full", 8, 2.0**-3, 1, 4),
+    ]
+    assert [trial.id for trial in plan.trials] == [4]
+    assert plan.populations == ((4,),)

@@ -1,6 +1,6 @@
 """From a specification to its trials: every cell resolved, equal recipes merged, trials put into populations."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -29,11 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["RULES", "Arm", "StudyPlan", "build_model", "expand", "expand_arms"]
 
 
+Runs = Callable[[Arm, int], Mapping[float, tuple[int, ...]]]
+"""(arm, width) -> the base rates to train there, each with its seeds."""
+
+
 @dataclass(frozen=True)
 class StudyPlan:
-    """What a study will do.
+    """What a study will do, or what is added to one.
 
     Args:
+        trials: those that are new.
         populations: trial ids, in the order in which they train side by side.
         sizes: of each population; `members` is the most that its shape has in any.
     """
@@ -68,12 +73,21 @@ def build_model(spec: StudySpec, width: int) -> "ReferenceModel":
     )
 
 
-def expand(spec: StudySpec, *, corpus: str, population_size: int | Sizes) -> StudyPlan:
+def expand(
+    spec: StudySpec,
+    *,
+    corpus: str,
+    population_size: int | Sizes,
+    runs: Runs | None = None,
+    known: Mapping[str, int] | None = None,
+) -> StudyPlan:
     """Resolve every cell, merge equal trials, and compose populations.
 
     Args:
         corpus: the hash of the text, which is part of every recipe.
         population_size: how many members a population has at most; one number, or a rule that says it for each shape.
+        runs: which cells; None for every rate of every arm with every seed.
+        known: the ids of trials that there are already, by identity; they serve cells, and are in no population.
 
     Raises:
         ValueError: two arms of the same name, a horizon that ends within its warm-up, a population size below 1, or
@@ -81,32 +95,45 @@ def expand(spec: StudySpec, *, corpus: str, population_size: int | Sizes) -> Stu
     """
     if isinstance(population_size, int):
         fixed = PopulationSize(require_size(population_size))
-        return expand(spec, corpus=corpus, population_size=lambda recipe, trials: fixed)
+        return expand(
+            spec, corpus=corpus, population_size=lambda recipe, trials: fixed, runs=runs, known=known
+        )
     arms = expand_arms(spec)
-    trials: dict[str, PlannedTrial] = {}
+    ids = dict(known or {})
+    trials: list[PlannedTrial] = []
     cells: list[CellRow] = []
     shared = _shared_parts(spec, corpus)
     for width in spec.widths:
+        wanted = [
+            (arm, _all_runs(spec, arm, width) if runs is None else runs(arm, width))
+            for arm in arms
+            if width in arm.widths
+        ]
+        if not any(rates for _, rates in wanted):
+            continue
         model = build_model(spec, width)
-        for arm in arms:
-            if width not in arm.widths:
-                continue
-            for rate, numbers in _rate_parts(spec, arm, model):
-                for seed in spec.seeds:
+        for arm, seeds in wanted:
+            for rate, numbers in _rate_parts(spec, arm, model, seeds):
+                for seed in seeds[rate]:
                     parts = {**shared, **numbers, "seeds": _seeds(seed)}
                     key = identity_of(parts)
-                    if key not in trials:
-                        trials[key] = PlannedTrial(len(trials) + 1, key, recipe_of(parts))
-                    cells.append(CellRow(arm.name, width, rate, seed, trials[key].id))
-    composed = compose(tuple(trials.values()), cells, population_size)
+                    if key not in ids:
+                        ids[key] = len(ids) + 1
+                        trials.append(PlannedTrial(ids[key], key, recipe_of(parts)))
+                    cells.append(CellRow(arm.name, width, rate, seed, ids[key]))
+    composed = compose(trials, cells, population_size)
     return StudyPlan(
         base_width=spec.base,
         arms=arms,
-        trials=tuple(trials.values()),
+        trials=tuple(trials),
         cells=tuple(cells),
         populations=tuple(ids for ids, _ in composed),
         sizes=tuple(size for _, size in composed),
     )
+
+
+def _all_runs(spec: StudySpec, arm: Arm, width: int) -> Mapping[float, tuple[int, ...]]:
+    return dict.fromkeys(arm.grid.rates_at(width), spec.seeds)
 
 
 @lru_cache(maxsize=1024)
@@ -128,7 +155,9 @@ def _shared_parts(spec: StudySpec, corpus: str) -> Parts:
     return {field: Part.of(value) for field, value in values.items()}
 
 
-def _rate_parts(spec: StudySpec, arm: Arm, model: "ReferenceModel") -> Iterator[tuple[float, Parts]]:
+def _rate_parts(
+    spec: StudySpec, arm: Arm, model: "ReferenceModel", rates: Iterable[float]
+) -> Iterator[tuple[float, Parts]]:
     """Each rate of an arm at a width, and the parts that all of its seeds have in common."""
     training, width = spec.training, model.width
     shapes = {name: tensor.shape for name, tensor in model.tensors().items()}
@@ -143,7 +172,7 @@ def _rate_parts(spec: StudySpec, arm: Arm, model: "ReferenceModel") -> Iterator[
         "schedule": Part.of(schedule),
     }
     plans = _plans(spec, arm, _merged_roles(spec, shapes), width)
-    for rate in arm.grid.rates_at(width):
+    for rate in rates:
         folded, explicit = (
             resolve(plans[gauge], learning_rate=rate, epsilon=arm.epsilon, constants=arm.constants.value)
             for gauge in (Gauge.FOLDED, spec.gauge)
