@@ -4,7 +4,7 @@ A model is a frozen value that names its tensors (`tensors`) and computes logits
 parameters. Roles and scales are not its business: they come from a scaling plan, keyed by the same names.
 """
 
-from widthwise.models.layers import PLAIN, LayerFunctions, Weights, member_cross_entropy
+from widthwise.models.layers import PLAIN, LayerFunctions, Seen, Weights, member_cross_entropy
 from widthwise.models.mlp import MLP
 from widthwise.models.tensor import ModelTensor
 from widthwise.models.transformer import Transformer
@@ -17,6 +17,7 @@ __all__ = [
     "LayerFunctions",
     "ModelTensor",
     "ReferenceModel",
+    "Seen",
     "Transformer",
     "Weights",
     "member_cross_entropy",

@@ -119,6 +119,10 @@ PLAIN = LayerFunctions(
 """PyTorch's own operations, on any device and in any precision: the reference of every other implementation."""
 
 
+Seen = Callable[[str, Tensor, Tensor, Tensor], None]
+"""Told of every matrix layer: its name, input [P, N, I], weights [P, I, O] and their product [P, N, O]."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """Parameters with their forward multipliers, read in the compute precision.
@@ -128,16 +132,23 @@ class Weights:
         multipliers: name -> [P], the factors n^(-a) of the explicit gauge; None when all are folded into the weights.
         dtype: the precision of products; parameters are cast where they are used.
         functions: the implementation of the layers that have several.
+        seen: called at every matrix layer of a forward pass that is measured, before the multiplier; then an MLP is
+            two layers, one after the other, whatever the functions.
     """
 
     parameters: Mapping[str, Tensor]
     multipliers: Mapping[str, Tensor] | None
     dtype: torch.dtype
     functions: LayerFunctions
+    seen: Seen | None = None
 
     def linear(self, x_PxNxI: Tensor, name: str) -> Tensor:
         """multiplier * x W, per member: [P, N, I] with W [P, I, O] gives [P, N, O]."""
-        return self._scaled(product(x_PxNxI, self._matrix(name)), name)
+        w_PxIxO = self._matrix(name)
+        y_PxNxO = product(x_PxNxI, w_PxIxO)
+        if self.seen is not None:
+            self.seen(name, x_PxNxI, w_PxIxO, y_PxNxO)
+        return self._scaled(y_PxNxO, name)
 
     def embed(self, tokens_PxBxT: Tensor, table: str, positions: str) -> Tensor:
         """multiplier * table[token] + multiplier * positions[place], [P, N, D]."""
@@ -159,6 +170,8 @@ class Weights:
 
     def mlp(self, h_PxNxD: Tensor, up: str, down: str) -> Tensor:
         """multiplier * gelu(multiplier * h W_up) W_down: [P, N, D]."""
+        if self.seen is not None:
+            return self.linear(F.gelu(self.linear(h_PxNxD, up)), down)
         y_PxNxD = self.functions.mlp(h_PxNxD, self._matrix(up), self._matrix(down), self._scales(up))
         return self._scaled(y_PxNxD, down)
 

@@ -69,7 +69,10 @@ class MLP:
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
         """Next-token logits of every member: tokens [P, B, T] give [P, B * T, V]. Arguments as the Transformer's."""
-        w = Weights(parameters, multipliers, dtype, PLAIN)
+        return self.forward(Weights(parameters, multipliers, dtype, PLAIN), tokens_PxBxT)
+
+    def forward(self, w: Weights, tokens_PxBxT: Tensor) -> Tensor:
+        """Next-token logits, [P, B * T, V]."""
         return w.linear(self._features(w, tokens_PxBxT), "readout")
 
     def losses(self, w: Weights, tokens_PxBxT1: Tensor, *, recompute: bool = False) -> Tensor:

@@ -86,7 +86,10 @@ class Transformer:
             multipliers: name -> [P] forward multipliers; None when folded into the weights.
             dtype: the compute precision.
         """
-        w = Weights(parameters, multipliers, dtype, PLAIN)
+        return self.forward(Weights(parameters, multipliers, dtype, PLAIN), tokens_PxBxT)
+
+    def forward(self, w: Weights, tokens_PxBxT: Tensor) -> Tensor:
+        """Next-token logits, [P, B * T, V]."""
         return w.linear(self._normalized(w, tokens_PxBxT), "readout")
 
     def losses(self, w: Weights, tokens_PxBxT1: Tensor, *, recompute: bool = False) -> Tensor:

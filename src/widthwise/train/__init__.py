@@ -5,6 +5,7 @@ returns each member's `Outcome`. `Checkpoints` keep its state on the way, a `Rec
 `population_for` says how many members a device holds, `member_memory` why. torch and numpy alone.
 """
 
+from widthwise.train.alignment_plan import AlignmentPlan, AlignmentPoint, Since, matrix_layers
 from widthwise.train.checkpoint import (
     Checkpoint,
     Checkpoints,
@@ -33,6 +34,8 @@ __all__ = [
     "VOCABULARY",
     "WHOLE",
     "ActivationPlan",
+    "AlignmentPlan",
+    "AlignmentPoint",
     "Checkpoint",
     "Checkpoints",
     "Corpus",
@@ -48,6 +51,7 @@ __all__ = [
     "Recipe",
     "Record",
     "Revision",
+    "Since",
     "Throughput",
     "TrainingStep",
     "WarmupCosine",
@@ -58,6 +62,7 @@ __all__ = [
     "initial_parameters",
     "load_checkpoint",
     "load_corpus",
+    "matrix_layers",
     "member_memory",
     "members_at",
     "part_of_checkpoint",

@@ -8,12 +8,13 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from widthwise.train.alignment_plan import AlignmentPoint, Since
 from widthwise.train.checkpoint_file import read_tensors, write_tensors
 from widthwise.train.corpus import Corpus
 from widthwise.train.member import Divergence, Member, Outcome, Recipe
@@ -103,12 +104,22 @@ def _warn_unusable(path: Path, reason: str) -> None:
 def _outcome_json(outcome: Outcome) -> dict[str, Any]:
     assert outcome.divergence is not None  # only the dead are dropped
     divergence = outcome.divergence
-    return {"step": divergence.step, "reason": divergence.reason, "curve": outcome.curve}
+    measured = [astuple(point) for point in outcome.alignment]
+    return {
+        "step": divergence.step,
+        "reason": divergence.reason,
+        "curve": outcome.curve,
+        "alignment": measured,
+    }
 
 
 def _outcome(fields: Mapping[str, Any]) -> Outcome:
     curve = tuple((step, loss) for step, loss in fields["curve"])
-    return Outcome(None, Divergence(fields["step"], fields["reason"]), curve)
+    measured = tuple(
+        AlignmentPoint(step, layer, Since(since), *gains)
+        for step, layer, since, *gains in fields["alignment"]
+    )
+    return Outcome(None, Divergence(fields["step"], fields["reason"]), curve, measured)
 
 
 @dataclass(frozen=True)

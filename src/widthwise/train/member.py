@@ -8,6 +8,7 @@ from enum import StrEnum
 from widthwise.models import ReferenceModel
 from widthwise.optim import MemberUpdate
 from widthwise.scaling import TensorNumbers
+from widthwise.train.alignment_plan import AlignmentPlan, AlignmentPoint
 from widthwise.train.schedule import WarmupCosine
 
 
@@ -68,6 +69,7 @@ class Recipe:
         validation_windows: how many held-out windows the final loss averages over.
         curve_points: into how many equal stretches the training curve is averaged, at most the number of steps.
         loss_limit: when a finite loss counts as divergence; None for never.
+        alignment: what is measured of it on the way; None for nothing.
     """
 
     model: ReferenceModel
@@ -78,6 +80,7 @@ class Recipe:
     validation_windows: int
     curve_points: int
     loss_limit: LossLimit | None = None
+    alignment: AlignmentPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,10 @@ class Outcome:
         validation_loss: nats per token on held-out text after the last step; None if the member diverged.
         divergence: None for a member that trained to its end.
         curve: (step, mean training loss since the previous point), finite values up to a divergence only.
+        alignment: what was measured, in the order of steps; before a divergence only.
     """
 
     validation_loss: float | None
     divergence: Divergence | None
     curve: tuple[tuple[int, float], ...]
+    alignment: tuple[AlignmentPoint, ...] = ()

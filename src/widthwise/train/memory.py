@@ -21,6 +21,8 @@ from widthwise.train.activation_table import (
     loss_bytes,
     widths,
 )
+from widthwise.train.alignment_memory import measuring_moments, measuring_terms
+from widthwise.train.alignment_plan import Since
 from widthwise.train.execution import SIZES, Execution
 from widthwise.train.member import Recipe
 from widthwise.train.memory_sums import MemberMemory, Moment, ProgramMemory, Term
@@ -72,7 +74,7 @@ def member_memory(recipe: Recipe, execution: Execution) -> MemberMemory:
     return MemberMemory(
         standing,
         _moments(recipe, execution, sizes),
-        _validation(recipe, execution, sizes),
+        (_validation(recipe, execution, sizes), *measuring_moments(recipe)),
         snapshot if execution.engine.captured else None,
     )
 
@@ -105,6 +107,8 @@ def program_memory(
         Term("schedule", FLOAT * steps, f"{FLOAT} B x {steps:,} steps"),
         Term("validation windows", ID * windows * length, f"{ID} B x {windows} windows x {length} tokens"),
     ]  # fmt: skip
+    if recipe.alignment is not None:
+        terms += measuring_terms(recipe, recipe.alignment)
     if execution.cuda:
         terms.append(Term("workspaces of matrix products", WORKSPACES, "32 MiB x 3 streams"))
         terms.append(Term("loaded kernels", LOADED, "assumed"))
@@ -164,6 +168,8 @@ def _standing(recipe: Recipe, execution: Execution, sizes: _Sizes) -> tuple[Term
     if execution.copies:
         low = sizes.size * sizes.multiplied
         terms.append(Term("low copies", low, f"{sizes.size} B x {sizes.multiplied:,} parameters"))
+    if recipe.alignment is not None and Since.UPDATE in recipe.alignment.since:
+        terms.append(Term("weights before an update", FLOAT * numbers, f"{FLOAT} B x {numbers:,} parameters"))
     if execution.activations.micro_batches > 1:
         terms.append(Term("sums of gradients", FLOAT * numbers, f"{FLOAT} B x {numbers:,} parameters"))
     return tuple(terms)

@@ -50,13 +50,14 @@ class MemberMemory:
     Args:
         standing: held all the time.
         moments: of a training step, one of which is the peak.
-        validation: held beside what stands when training is over; a recorded step keeps its peak meanwhile.
-        captured: whether the step is recorded.
+        between: held beside what stands between steps, when alignment is measured, and when training is over, on
+            held-out windows; a recorded step keeps its peak meanwhile.
+        snapshot: of what a step changes, where it is recorded.
     """
 
     standing: tuple[Term, ...]
     moments: tuple[Moment, ...]
-    validation: Moment
+    between: tuple[Moment, ...]
     snapshot: Term | None
 
     @property
@@ -75,11 +76,11 @@ class MemberMemory:
         """The most that is held at any time."""
         standing = sum(term.bytes for term in self.standing)
         recorded = 0 if self.snapshot is None else self.peak.bytes
-        return max(self.training, standing + recorded + self.validation.bytes)
+        return max(self.training, *(standing + recorded + moment.bytes for moment in self.between))
 
     def __str__(self) -> str:
         terms = [*self.standing, *([] if self.snapshot is None else [self.snapshot])]
-        others = [m for m in (*self.moments, self.validation) if m != self.peak]
+        others = [m for m in (*self.moments, *self.between) if m != self.peak]
         lines = [
             *(str(term) for term in terms),
             f"at its peak ({self.peak.name}):",

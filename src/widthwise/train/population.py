@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from widthwise.models import PLAIN, LayerFunctions, Weights
+from widthwise.models import PLAIN, LayerFunctions, ModelTensor, Weights
 from widthwise.optim import PopulationStep, has_triton
 from widthwise.train.member import Member, Precision, Recipe
 from widthwise.train.micro_batch import WHOLE, ActivationPlan
@@ -27,17 +27,22 @@ def initial_parameters(recipe: Recipe, members: Sequence[Member], device: torch.
     The draw depends on the member's seed and the tensor's name and shape alone. It is made on the CPU, so that it is
     the same on every device.
     """
-    parameters: dict[str, Tensor] = {}
-    for name, tensor in recipe.model.tensors().items():
-        init_P = _per_member(members, name, "init", torch.device("cpu"))
-        if tensor.drawn:
-            drawn = {m.init_seed: _draw(m.init_seed, name, tensor.shape) for m in members}
-            start = torch.stack([drawn[m.init_seed] for m in members])
-        else:
-            start = torch.ones(len(members), *tensor.shape)
-        start *= init_P.view(-1, *[1] * len(tensor.shape))
-        parameters[name] = start.to(device)
-    return parameters
+    return {
+        name: initial_tensor(tensor, name, members).to(device)
+        for name, tensor in recipe.model.tensors().items()
+    }
+
+
+def initial_tensor(tensor: ModelTensor, name: str, members: Sequence[Member]) -> Tensor:
+    """One tensor of every member at step 0, [P, ...], on the CPU."""
+    init_P = _per_member(members, name, "init", torch.device("cpu"))
+    if tensor.drawn:
+        drawn = {m.init_seed: _draw(m.init_seed, name, tensor.shape) for m in members}
+        start = torch.stack([drawn[m.init_seed] for m in members])
+    else:
+        start = torch.ones(len(members), *tensor.shape)
+    start *= init_P.view(-1, *[1] * len(tensor.shape))
+    return start
 
 
 def _draw(seed: int, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -76,6 +81,8 @@ class Population:
     Args:
         activations: in how many pieces a step's batch runs, and whether blocks are recomputed.
         functions: the implementation of the layers; by default the fastest that the device has.
+
+    `multipliers` are the forward multipliers by name, [P], or None where all are 1.
     """
 
     def __init__(
@@ -105,8 +112,10 @@ class Population:
             epsilons={name: _per_member(members, name, "epsilon", device) for name in tensors},
             copies=self._copies or None,
         )
-        self._multipliers = {name: _per_member(members, name, "multiplier", device) for name in tensors}
-        self._folded = all(n.multiplier == 1 for m in members for n in m.numbers.values())
+        folded = all(n.multiplier == 1 for m in members for n in m.numbers.values())
+        self.multipliers: Mapping[str, Tensor] | None = (
+            None if folded else {name: _per_member(members, name, "multiplier", device) for name in tensors}
+        )
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -132,7 +141,7 @@ class Population:
         """The mean next-token cross-entropy of each member, [P]."""
         weights = Weights(
             parameters,
-            None if self._folded else self._multipliers,
+            self.multipliers,
             _DTYPES[self.recipe.precision],
             self.functions,
         )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from widthwise.train.alignment_plan import AlignmentPoint
+from widthwise.train.alignment_recorder import AlignmentRecorder
 from widthwise.train.batches import Batches, validation_windows
 from widthwise.train.compaction import pays
 from widthwise.train.corpus import Corpus
@@ -18,7 +20,14 @@ from widthwise.train.member import Divergence, Member, Outcome, Recipe
 from widthwise.train.micro_batch import ActivationPlan
 from widthwise.train.population import Population
 from widthwise.train.step import TrainingStep
-from widthwise.train.step_graph import CAPTURED_FROM, COMPILED_FROM, Engine, engine_for, stepper
+from widthwise.train.step_graph import (
+    CAPTURED_FROM,
+    COMPILED_FROM,
+    PROVEN_STEPS,
+    Engine,
+    engine_for,
+    stepper,
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,10 @@ class Stage:
         seeds = data_seeds(job.members)
         streams_P = torch.tensor([seeds.index(member.data_seed) for member in mine], device=job.device)
         self._population = Population(job.recipe, mine, job.device, activations=job.activations)
+        plan, self._done = job.recipe.alignment, start.done
+        self._alignment = (
+            None if plan is None else AlignmentRecorder(plan, job.recipe, mine, self._population, job.corpus)
+        )
         self._engine = _engine(job, self._population, start)
         if self._engine.compiled:
             torch.compiler.reset()  # else the ninth shape in a process is one too many for the compiler
@@ -62,14 +75,21 @@ class Stage:
         self._step = TrainingStep(job.recipe, self._population, batches, streams_P, losses=losses)
         if start.tensors is not None:
             self._step.restore_(start.tensors, done=start.done)
-        self._advance = stepper(self._step, self._engine)
+            if self._alignment is not None:
+                self._alignment.restore_(start.tensors)
+        self._advance = stepper(self._step, self._engine, single=self._measured_soon())
         self._began, self._seconds_to_first = began, 0.0
         self._steps = self._first_steps = 0
 
     def advance(self) -> int:
         """Train further; returns by how many steps."""
+        if self._alignment is not None:
+            self._alignment.before(self._done + 1)
         steps = self._advance()
         self._steps += steps
+        self._done += steps
+        if self._alignment is not None:
+            self._alignment.after(self._done)
         if not self._first_steps:  # these compiled and recorded, and are counted as preparation
             self._first_steps = steps
             self._seconds_to_first = time.monotonic() - self._began
@@ -99,13 +119,14 @@ class Stage:
         )
 
     def snapshot(self) -> dict[str, Tensor]:
-        """See `TrainingStep.snapshot`."""
-        return self._step.snapshot()
+        """See `TrainingStep.snapshot`; with what was measured."""
+        measured = {} if self._alignment is None else self._alignment.snapshot()
+        return {**self._step.snapshot(), **measured}
 
     def rest(self, members: Sequence[int]) -> Start:
         """Where a stage of some of the members goes on, their tensors copied to the host."""
         rows = [self.members.index(position) for position in members]
-        tensors = {name: tensor[rows].cpu() for name, tensor in self._step.snapshot().items()}
+        tensors = {name: tensor[rows].cpu() for name, tensor in self.snapshot().items()}
         return Start(self._step.done, tuple(members), tensors)
 
     def outcomes(self, *, ended: bool) -> dict[int, Outcome]:
@@ -113,13 +134,20 @@ class Stage:
         findings = self._step.health.findings(self._population.optimizer)
         losses_PxL = self._step.losses_LxP.T.double().cpu().contiguous()
         validation = self._validation() if ended and None in findings else [float("nan")] * len(self.members)
+        last = [self._done if finding is None else finding[0] - 1 for finding in findings]
+        measured = [()] * len(last) if self._alignment is None else self._alignment.points(last)
         return {
-            position: _outcome(finding, loss, losses_L, self._job.recipe)
-            for position, finding, loss, losses_L in zip(
-                self.members, findings, validation, losses_PxL, strict=True
+            position: _outcome(finding, loss, losses_L, points, self._job.recipe)
+            for position, finding, loss, losses_L, points in zip(
+                self.members, findings, validation, losses_PxL, measured, strict=True
             )
             if ended or finding is not None
         }
+
+    def _measured_soon(self) -> bool:
+        """Whether one of the steps that a proof would run in a row is one to measure around."""
+        following = range(self._done + 1, self._done + PROVEN_STEPS + 1)
+        return self._alignment is not None and any(map(self._alignment.expects, following))
 
     def _validation(self) -> list[float]:
         recipe = self._job.recipe
@@ -155,7 +183,13 @@ def _engine(job: Job, population: Population, start: Start) -> Engine:
     )
 
 
-def _outcome(finding: tuple[int, str] | None, validation: float, losses_L: Tensor, recipe: Recipe) -> Outcome:
+def _outcome(
+    finding: tuple[int, str] | None,
+    validation: float,
+    losses_L: Tensor,
+    measured: tuple[AlignmentPoint, ...],
+    recipe: Recipe,
+) -> Outcome:
     steps = recipe.schedule.steps
     if finding is not None:
         divergence = Divergence(*finding)
@@ -165,7 +199,7 @@ def _outcome(finding: tuple[int, str] | None, validation: float, losses_L: Tenso
         divergence = None
     last = steps if divergence is None else divergence.step
     curve = tuple(point for point in _curve(losses_L, recipe.curve_points) if point[0] <= last)
-    return Outcome(validation if divergence is None else None, divergence, curve)
+    return Outcome(validation if divergence is None else None, divergence, curve, measured)
 
 
 def _curve(losses_L: Tensor, points: int) -> list[tuple[int, float]]:

@@ -60,8 +60,11 @@ def engine_for(recipe: Recipe, population: Population) -> Engine:
     return Engine(captured=captured, compiled=compiled)
 
 
-def stepper(step: TrainingStep, engine: Engine) -> Callable[[], int]:
+def stepper(step: TrainingStep, engine: Engine, *, single: bool = False) -> Callable[[], int]:
     """A function that trains on and returns by how many steps, one but for the first call of a recorded step.
+
+    Args:
+        single: one step at the first call too; what a proof trained is then done again.
 
     Raises:
         ValueError: a recorded step is asked for where the optimizer's kernels do not run.
@@ -78,26 +81,30 @@ def stepper(step: TrainingStep, engine: Engine) -> Callable[[], int]:
             "a captured step needs the optimizer's kernels, which need CUDA, Triton and an update that they have: "
             "leave captured at False"
         )
-    return CapturedStep(step)
+    return CapturedStep(step, single=single)
 
 
 class CapturedStep:
-    """A training step as one CUDA graph, proven on its first call."""
+    """A training step as one CUDA graph, proven on its first call, which trains `PROVEN_STEPS`, or one if `single`."""
 
-    def __init__(self, step: TrainingStep) -> None:
-        self._step = step
+    def __init__(self, step: TrainingStep, *, single: bool = False) -> None:
+        self._step, self._single = step, single
         self._replay: Callable[[], None] | None = None
 
     def __call__(self) -> int:
         if self._replay is not None:
             self._replay()
             return 1
-        self._replay = self._proven()
-        return PROVEN_STEPS
+        start = [tensor.clone() for tensor in self._step.tensors()]
+        self._replay = self._proven(start)
+        if not self._single:
+            return PROVEN_STEPS
+        _restore(self._step.tensors(), start)
+        self._replay()
+        return 1
 
-    def _proven(self) -> Callable[[], None]:
+    def _proven(self, start: list[Tensor]) -> Callable[[], None]:
         step, first = self._step, self._step.done
-        start = [tensor.clone() for tensor in step.tensors()]
         ends: list[Tensor] = []
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
