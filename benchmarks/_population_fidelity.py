@@ -10,6 +10,7 @@ from _population_case import Scale, crowd_of, recipe_for
 from _record import Row, failed, row
 from _timing import forget
 from numpy.typing import NDArray
+from scipy.stats import f as f_distribution
 
 from widthwise.models import Transformer
 from widthwise.scaling import TensorNumbers
@@ -123,11 +124,14 @@ def bf16_rows(
 ) -> Iterator[Row]:
     """Whole runs in bfloat16: population against alone, beside what alone differs from alone by.
 
-    Alone against alone is a member's run again and its run with an init that is larger by 2^-20: what rounding comes to
-    over a run. The last tenth of the losses is averaged, per member; the largest of the members counts.
+    Alone against alone is a member's run and its run with an init that is larger by 2^-20: what rounding comes to over
+    a run. (The same run again has the same bits.) The last tenth of the losses is averaged, per member. Both
+    differences are random; of equal sizes, the ratio of their root mean squares over the members stays below
+    sqrt(F), F the 95th percentile of Fisher's distribution, as often as not but for one time in twenty.
     """
+    members = 16 if scale.cuda else 2
     recipe = recipe_for(model, batch, steps)
-    crowd = crowd_of(model, 4 if scale.cuda else 2, highest=best)
+    crowd = crowd_of(model, members, highest=best)
 
     def ends(members: Sequence[Member], *, alone: bool) -> NDArray[np.float64]:
         groups = [[m] for m in members] if alone else [members]
@@ -136,14 +140,19 @@ def bf16_rows(
         return found[:, -max(1, steps // 10) :].mean(1)
 
     first = ends(crowd, alone=True)
-    others = [ends(crowd, alone=True), ends([nudged(m) for m in crowd], alone=True)]
-    spread = max(float(np.abs(other - first).max()) for other in others)
-    difference = float(np.abs(ends(crowd, alone=False) - first).max())
-    name = f"{label}: bf16, {steps} steps, last tenth of the losses"
+    spread = rms(ends([nudged(m) for m in crowd], alone=True) - first)
+    difference = rms(ends(crowd, alone=False) - first)
+    name = f"{label}: bf16, {steps} steps, {members} members, last tenth of the losses, root mean square"
     yield row(f"{name}: alone against alone", spread, "nats")
     ratio = None if spread == 0 else difference / spread
-    yield row(f"{name}: population against alone", difference, "nats", "alone against alone", ratio, "<= 1")
+    highest = f"<= {f_distribution.ppf(0.95, members, members) ** 0.5:.3g}"
+    yield row(f"{name}: population against alone", difference, "nats", "alone against alone", ratio, highest)
     forget(scale.device)
+
+
+def rms(values: NDArray[np.float64]) -> float:
+    """The root mean square."""
+    return float(np.sqrt(np.mean(values**2)))
 
 
 def fidelity_rows(part: str, corpus: Corpus, scale: Scale) -> Iterator[Row]:
