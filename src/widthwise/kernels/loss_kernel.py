@@ -13,13 +13,10 @@ end, and one exponential a logit is enough: s becomes s exp(m - l) + 1 where l i
 
 # Triton's kernels are not typed Python.
 # pyright: reportMissingImports=false, reportInvalidTypeForm=false, reportCallIssue=false
-# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false
+# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportArgumentType=false
 
 import triton
 import triton.language as tl
-
-LEAST = tl.constexpr(-1e30)
-"""Below every logit: of a column that holds none, the sum counts exp(-1e30 - largest) = 0."""
 
 
 @triton.jit
@@ -38,13 +35,14 @@ def cross_entropy(
     target = tl.load(targets + row, mask=present, other=0)
     scale = tl.load(scales + row // tokens, mask=present, other=0.0)
     in_bits = scale * 1.4426950408889634  # logits times log2 e: the device's exponential is that of 2
-    largest = tl.full((ROWS, COLUMNS), LEAST, tl.float32)
+    # -1e30 is below every logit: what a column without any has added up counts for exp(-1e30 - largest) = 0.
+    largest = tl.full((ROWS, COLUMNS), -1e30, tl.float32)
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
     for first in range(0, vocabulary, COLUMNS):
         inside = present[:, None] & (first + column < vocabulary)[None, :]
         at = start[:, None] + first + column[None, :]
         value = in_bits[:, None] * tl.load(logits + at, mask=inside, other=0.0).to(tl.float32)
-        value = tl.where((first + column < vocabulary)[None, :], value, LEAST)
+        value = tl.where((first + column < vocabulary)[None, :], value, -1e30)
         smaller = tl.exp2(-tl.abs(value - largest))
         total = tl.where(value > largest, total * smaller + 1.0, total + smaller)
         largest = tl.maximum(largest, value)
