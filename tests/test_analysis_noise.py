@@ -9,20 +9,21 @@ from scipy import stats
 
 from analysis_study import Design, quadratic, simulate, steep_above
 from widthwise.analysis import ExponentFit, Observation, transfer
+from widthwise.analysis.fitted_table import fit_table
 from widthwise.analysis.noise import Noise, contrast, pool_noise, student_quantile
 from widthwise.analysis.optimum import CellFit, LocalFit
 from widthwise.analysis.polynomial import Minimum
-from widthwise.analysis.transfer import _fit_cells
 
 
 def optimum(best: float, cubic: float, shifts: list[float], identity: str = "") -> LocalFit:
     def at(x: float) -> Minimum:
-        return Minimum(x, 2.0, 1.0, np.zeros(3), np.zeros(3))
+        return Minimum(x, 2.0, 1.0, np.zeros(3), np.zeros(3), np.zeros(3))
 
     deviations = np.array(shifts)
     return LocalFit(
-        at(best), at(cubic), (best - 1, best + 1), len(shifts), deviations, deviations / 10, identity
-    )
+        at(best), at(cubic), (best - 1, best + 1), len(shifts), deviations, deviations / 10, deviations / 2,
+        np.zeros(0), 0, identity,
+    )  # fmt: skip
 
 
 def cells(*optima: LocalFit) -> list[CellFit]:
@@ -42,7 +43,43 @@ def test_pooled_noise_by_hand() -> None:
     assert noise.cells == 2
     assert noise.sigma == pytest.approx(math.sqrt(0.1 / 3), rel=1e-12)
     assert noise.bend == pytest.approx(math.sqrt(0.001 / 3), rel=1e-12)
+    assert noise.level == pytest.approx(math.sqrt(0.025 / 3), rel=1e-12)
     assert noise.spread == pytest.approx(0.1 * math.sqrt(2), rel=1e-12)
+
+
+def runs_with_seeds_at(extra: tuple[int, ...]) -> tuple[Observation, ...]:
+    """Parabolas of curvature 0.04, the seed 0 at every rate, the seeds 1 and 2 (0.003 and 0.006 higher) at some."""
+    return tuple(
+        Observation("p", width, 2.0**x, seed, 2 + 0.02 * (x + 0.25) ** 2 + 0.003 * seed)
+        for width in (64, 128)
+        for x in range(-4, 5)
+        for seed in range(3)
+        if seed == 0 or x in extra
+    )
+
+
+def test_seeds_at_the_best_rate_alone_give_the_noise() -> None:
+    # Scatter -0.003, 0, 0.003 over 2 + 2 degrees of freedom: sigma_p = 0.003. The vertex t = -1/4 of 0.02 (t + 1/4)^2
+    # moves by -p'[dy](t) / 0.04, with Lagrange's derivatives (t - 1/2, -2 t, t + 1/2) = (-3/4, 1/2, 1/4).
+    runs = runs_with_seeds_at((0,))
+    noise = fit_table(runs).noise
+    assert noise is not None
+    assert noise.degrees_of_freedom == 4
+    assert noise.level == pytest.approx(0.003, rel=1e-9)
+    assert noise.sigma == pytest.approx(0.003 / 0.04 * math.sqrt(9 / 16 + 1 / 4 + 1 / 16), rel=1e-9)
+    result = transfer(runs).results[0]
+    assert [cell.best for cell in result.cells] == pytest.approx(
+        [-0.25, -0.25], abs=1e-9
+    )  # seed 0 alone locates it
+    assert result.exponent.total is not None
+    assert result.exponent.total.high > 0 > result.exponent.total.low
+
+
+def test_seeds_at_every_rate_come_before_the_scatter() -> None:
+    noise = fit_table(runs_with_seeds_at(tuple(range(-4, 5)))).noise
+    assert noise is not None
+    assert noise.sigma == pytest.approx(0.0, abs=1e-12)  # what all rates of a seed share moves no optimum
+    assert noise.level == pytest.approx(0.003, rel=1e-9)
 
 
 def test_the_same_runs_count_once() -> None:
@@ -63,7 +100,7 @@ def test_quantile_agrees_with_the_t_distribution(level: float, freedom: float) -
 
 def test_contrast_by_hand() -> None:
     a, b = optimum(1.0, 3.0, [0.0] * 2), optimum(4.0, 2.0, [0.0] * 3)
-    noise = Noise(sigma=0.6, bend=0.0, degrees_of_freedom=7, spread=0.2, cells=5)
+    noise = Noise(sigma=0.6, bend=0.0, level=0.0, degrees_of_freedom=7, spread=0.2, cells=5)
     found = contrast([a, b], [1.0, -2.0], noise, level=0.95)
     s_2, b_2 = 0.36 * (1 / 2 + 4 / 3), 0.04 * 5
     half = stats.t.ppf(0.975, 7) * math.sqrt(s_2)
@@ -79,12 +116,14 @@ def test_contrast_by_hand() -> None:
 
 def test_total_lies_between_the_statistical_interval_and_the_worst_case() -> None:
     a, b = optimum(1.0, 1.01, [0.0] * 2), optimum(2.0, 2.03, [0.0] * 2)
-    few = Noise(sigma=0.01, bend=0.0, degrees_of_freedom=2, spread=0.5, cells=2)  # t with 1 degree of freedom
+    few = Noise(
+        sigma=0.01, bend=0.0, level=0.0, degrees_of_freedom=2, spread=0.5, cells=2
+    )  # t with 1 degree of freedom
     found = contrast([a, b], [1.0, -1.0], few, level=0.95)
     half = stats.t.ppf(0.975, 2) * 0.01
     assert found.total.high == pytest.approx(-1 + half + 0.04, rel=1e-12)
     many = Noise(
-        sigma=0.1, bend=0.0, degrees_of_freedom=1, spread=0.01, cells=50
+        sigma=0.1, bend=0.0, level=0.0, degrees_of_freedom=1, spread=0.01, cells=50
     )  # Satterthwaite's t is smaller
     found = contrast([a, b], [1.0, -1.0], many, level=0.95)
     assert found.total == found.statistical
@@ -110,7 +149,7 @@ def test_exponent_interval_recomputed_from_the_seeds() -> None:
     """Noise pooled by hand: each seed's own deviation, over the seven distinct cells of three prescriptions."""
     design = Design(noise=1e-5)
     study = simulate(np.random.default_rng(0), quadratic(), design)
-    groups = _fit_cells(study.observations)
+    groups = fit_table(study.observations).prescriptions
     fits = [groups["p0"][0], *(fit for name in groups for fit in groups[name][1:])]
     assert len(fits) == 7
     squares = sum(float((f.local.shifts**2).sum()) for f in fits if f.local)

@@ -39,6 +39,8 @@ def test_three_points_by_hand() -> None:
     # d/dy of -c_1 / (2 c_2) with c_1 = (y+ - y-)/2, 2 c_2 = y+ + y- - 2 y0 = 3: (1/2 - 1/6)/3, (1/3)/3, (-1/2 - 1/6)/3.
     np.testing.assert_allclose(found.shift, [1 / 9, 1 / 9, -2 / 9], atol=1e-14)
     np.testing.assert_allclose(found.bend, [1, -2, 1], atol=1e-14)
+    # The vertex' value moves as the parabola at a fixed t = 1/6 does: Lagrange's t (t - 1) / 2, 1 - t^2, t (t + 1) / 2.
+    np.testing.assert_allclose(found.level, [-5 / 72, 35 / 36, 7 / 72], atol=1e-14)
 
 
 @pytest.mark.parametrize("degree", [2, 3])

@@ -5,12 +5,29 @@ width form a cell (`cell`), whose best rate is a local fit (`optimum`, `polynomi
 (`noise`) and gives the interval of the exponent (`exponent`) and of the loss given up at the largest width (`regret`,
 `loss_curve`), which decides the verdict (`verdict`). Numpy and scipy alone; the results are plain values (`result`).
 
+`fit_table` is the first half of that, on which the rest stands: `transfer_metrics` (fit error, robustness, asymptotic
+gap; `loss_law`, `resample`), `sensitivity` and `headroom` of a cell, and, for prescriptions whose parts are known
+(`ArmLabel`), `evaluation_table` (the paper's Table E1) and `judge_claims` (`evidence`, `claim`), both beside what the
+paper published (`published`).
+
 `alignment_exponents` regresses measured log gains (`AlignmentRow`) on the width (`width_slope`): what the solver takes.
 `over_training` makes one log gain a run of many, `measured_layers` the alignment of every role from rows.
 """
 
 from widthwise.analysis.alignment_exponents import AlignmentExponent, Pool, alignment_exponents
 from widthwise.analysis.alignment_rows import AlignmentRow, alignment_rows
+from widthwise.analysis.arm_label import ArmLabel
+from widthwise.analysis.claim import ClaimVerdict, Condition, Standing
+from widthwise.analysis.claims import judge_claims
+from widthwise.analysis.evaluation_table import (
+    EvaluationColumn,
+    EvaluationEntry,
+    EvaluationRow,
+    EvaluationTable,
+    evaluation_table,
+)
+from widthwise.analysis.evidence import Evidence
+from widthwise.analysis.fitted_table import FittedTable, fit_table
 from widthwise.analysis.measured_layers import measured_layers
 from widthwise.analysis.observation import Observation
 from widthwise.analysis.over_training import WHOLE, Weighting, over_training
@@ -25,8 +42,10 @@ from widthwise.analysis.result import (
     TransferResult,
     Verdict,
 )
+from widthwise.analysis.sensitivity import Headroom, Sensitivity, headroom, sensitivity
 from widthwise.analysis.table import read_table
 from widthwise.analysis.transfer import MARGIN, transfer
+from widthwise.analysis.transfer_metrics import Metric, TransferMetrics, transfer_metrics
 from widthwise.analysis.validate import validate
 from widthwise.analysis.width_slope import SlopeErrors
 
@@ -35,24 +54,44 @@ __all__ = [
     "WHOLE",
     "AlignmentExponent",
     "AlignmentRow",
+    "ArmLabel",
     "CellOptimum",
     "CellStatus",
+    "ClaimVerdict",
+    "Condition",
+    "EvaluationColumn",
+    "EvaluationEntry",
+    "EvaluationRow",
+    "EvaluationTable",
+    "Evidence",
     "ExponentFit",
+    "FittedTable",
+    "Headroom",
     "Interval",
+    "Metric",
     "Observation",
     "Pool",
     "PrescriptionResult",
     "RatePoint",
     "Regret",
+    "Sensitivity",
     "SlopeErrors",
+    "Standing",
+    "TransferMetrics",
     "TransferResult",
     "Verdict",
     "Weighting",
     "alignment_exponents",
     "alignment_rows",
+    "evaluation_table",
+    "fit_table",
+    "headroom",
+    "judge_claims",
     "measured_layers",
     "over_training",
     "read_table",
+    "sensitivity",
     "transfer",
+    "transfer_metrics",
     "validate",
 ]

@@ -40,8 +40,12 @@ class Cell:
         return np.asarray(self.diverged.any(axis=0))
 
     def mean(self) -> Floats:
-        """Mean loss over seeds at each rate [R]; NaN unless some seed trained there and none diverged."""
-        trained_SxR = np.isfinite(self.loss)
+        """Mean loss at each rate [R] over the seeds that ran the most rates; NaN unless one trained and none diverged.
+
+        Seeds added at a few rates alone would lift or lower these against the others by their own offset.
+        """
+        made_S = (np.isfinite(self.loss) | self.diverged).sum(axis=1)
+        trained_SxR = np.isfinite(self.loss) & (made_S == made_S.max())[:, None]
         count_R = trained_SxR.sum(axis=0)
         usable_R = (count_R > 0) & ~self.some_diverged()
         total_R = np.where(trained_SxR, self.loss, 0.0).sum(axis=0)

@@ -1,5 +1,7 @@
 """The exponent: the slope of log2(best rate) against log2(width)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from widthwise.analysis.cell import Floats
@@ -20,7 +22,7 @@ def slope_weights(widths: tuple[int, ...]) -> Floats:
     return centred_C / (centred_C @ centred_C)
 
 
-def fit_exponent(fits: list[CellFit], noise: Noise | None, *, level: float) -> ExponentFit:
+def fit_exponent(fits: Sequence[CellFit], noise: Noise | None, *, level: float) -> ExponentFit:
     """Fit one prescription's exponent on its bracketed cells.
 
         x_c = intercept + exponent log2(width_c)

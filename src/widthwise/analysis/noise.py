@@ -5,6 +5,14 @@ With u_cs the deviation of seed s in cell c, S_c seeds, and D_c = parabola - cub
     sigma^2 = sum_cs u_cs^2 / nu,             nu = sum_c (S_c - 1)        one seed's optimum
     tau^2   = sum_c (D_c - mean D)^2 / (C - 1)                            the fit's shape error
 
+Where no seed but one has run all rates of a fit, but several have run some of them (seeds added around the best rate
+alone), sigma comes from the scatter at one rate, sigma_p^2 pooled over those rates, and the fits' response to it:
+
+    sigma^2 = sigma_p^2 mean_c |dx_c / dL|^2
+
+which takes the scatter as independent between rates. What a seed adds to all rates alike moves no optimum, so this is
+too wide rather than too narrow.
+
 tau measures by how much the error of fitting the wrong shape differs between cells (its common part cancels in every
 contrast). For a contrast sum_c w_c x_c of cells with sum w = 0 the standard errors are
 
@@ -23,6 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from widthwise.analysis.cell import Floats
 from widthwise.analysis.optimum import CellFit, LocalFit
 from widthwise.analysis.result import Interval
 
@@ -34,6 +43,7 @@ class Noise:
     Args:
         sigma: of one seed's optimum, octaves.
         bend: of one seed's curvature, relative.
+        level: of one seed's loss at the optimum.
         degrees_of_freedom: of both; at least 1.
         spread: tau, octaves.
         cells: how many distinct cells there are.
@@ -41,6 +51,7 @@ class Noise:
 
     sigma: float
     bend: float
+    level: float
     degrees_of_freedom: int
     spread: float
     cells: int
@@ -64,18 +75,35 @@ def distinct_fits(fits: Iterable[CellFit]) -> list[LocalFit]:
 
 
 def pool_noise(fits: Iterable[CellFit]) -> Noise | None:
-    """Pool the noise over the distinct bracketed cells; None if none of them has two seeds."""
+    """Pool the noise over the distinct bracketed cells; None if no rate of any of them has two seeds."""
     cells = distinct_fits(fits)
     freedom = sum(cell.seeds - 1 for cell in cells)
-    if freedom < 1:
-        return None
+    if freedom >= 1:
+        sizes = (
+            _rms([cell.shifts for cell in cells], freedom),
+            _rms([cell.bends for cell in cells], freedom),
+        )
+        level = _rms([cell.levels for cell in cells], freedom)
+    else:
+        freedom = sum(cell.scatter_freedom for cell in cells)
+        if freedom < 1:
+            return None
+        level = _rms([cell.scatter for cell in cells], freedom)
+        moves = [cell.parabola.shift for cell in cells]
+        bends = [cell.parabola.bend / cell.parabola.curvature for cell in cells]
+        sizes = (level * _rms(moves, len(cells)), level * _rms(bends, len(cells)))
     return Noise(
-        sigma=math.sqrt(sum(float(cell.shifts @ cell.shifts) for cell in cells) / freedom),
-        bend=math.sqrt(sum(float(cell.bends @ cell.bends) for cell in cells) / freedom),
+        sigma=sizes[0],
+        bend=sizes[1],
+        level=level,
         degrees_of_freedom=freedom,
         spread=float(np.std([cell.difference for cell in cells], ddof=1)) if len(cells) > 1 else 0.0,
         cells=len(cells),
     )
+
+
+def _rms(parts: Sequence[Floats], count: int) -> float:
+    return math.sqrt(sum(float(part @ part) for part in parts) / count)
 
 
 def student_quantile(level: float, degrees_of_freedom: float) -> float:

@@ -44,6 +44,9 @@ class LocalFit:
         seeds: how many seeds are in the fits: those that trained at every rate of the cubic's window.
         shifts: each of these seeds' deviation of the optimum, in octaves.
         bends: each of these seeds' relative deviation of the parabola's curvature.
+        levels: each of these seeds' deviation of the loss at the optimum.
+        scatter: deviations of a rate's seeds from their mean, at the rates of the parabola that several seeds ran.
+        scatter_freedom: degrees of freedom of `scatter`.
         identity: equal for two cells whose fits are of the same runs.
     """
 
@@ -53,6 +56,9 @@ class LocalFit:
     seeds: int
     shifts: Floats
     bends: Floats
+    levels: Floats
+    scatter: Floats
+    scatter_freedom: int
     identity: Hashable
 
     @property
@@ -117,6 +123,7 @@ def _fit_bracketed(cell: Cell, usable: list[int], best: int) -> LocalFit | None:
         return None
     deviation_SxN = (loss_SxU - mean_U)[:, narrow]
     fitted = [usable[index] for index in range(wide.start, wide.stop)]
+    scatter, scatter_freedom = _scatter(cell.loss[:, usable[narrow]])
     return LocalFit(
         parabola=parabola,
         cubic=cubic,
@@ -124,8 +131,20 @@ def _fit_bracketed(cell: Cell, usable: list[int], best: int) -> LocalFit | None:
         seeds=int(complete_S.sum()),
         shifts=deviation_SxN @ parabola.shift,
         bends=deviation_SxN @ parabola.bend / parabola.curvature,
+        levels=deviation_SxN @ parabola.level,
+        scatter=scatter,
+        scatter_freedom=scatter_freedom,
         identity=_identity(cell, [(int(s), r) for s in np.flatnonzero(complete_S) for r in fitted]),
     )
+
+
+def _scatter(loss_SxN: Floats) -> tuple[Floats, int]:
+    """Deviations from each rate's mean over the seeds that ran it, and their degrees of freedom."""
+    columns = [column[np.isfinite(column)] for column in loss_SxN.T]
+    several = [column - column.mean() for column in columns if column.size > 1]
+    if not several:
+        return np.zeros(0), 0
+    return np.concatenate(several), sum(column.size - 1 for column in several)
 
 
 def _window(x_U: Floats, centre: int, *, octaves: float, each_side: int, points: int) -> slice:

@@ -26,6 +26,7 @@ class Minimum:
         curvature: the second derivative there, positive.
         shift: change of `x` per change of each fitted value [R].
         bend: change of 2 c_2, the parabola's curvature, per change of each fitted value [R].
+        level: change of `value` per change of each fitted value [R]; at a minimum that of p(t) at a fixed t.
     """
 
     x: float
@@ -33,6 +34,7 @@ class Minimum:
     curvature: float
     shift: Floats
     bend: Floats
+    level: Floats
 
 
 def polynomial_minimum(x_R: Floats, y_R: Floats, *, degree: int) -> Minimum | None:
@@ -68,6 +70,7 @@ def polynomial_minimum(x_R: Floats, y_R: Floats, *, degree: int) -> Minimum | No
         curvature=curvature,
         shift=-(slope_K @ coefficients_KxR) / curvature,
         bend=2 * coefficients_KxR[2],
+        level=t**k @ coefficients_KxR,
     )
 
 

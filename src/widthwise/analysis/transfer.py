@@ -1,16 +1,16 @@
 """The analysis of one table, from runs to verdicts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from widthwise.analysis.cell import make_cell, rate_points
+from widthwise.analysis.cell import rate_points
 from widthwise.analysis.exponent import fit_exponent
-from widthwise.analysis.noise import Noise, distinct_fits, pool_noise
+from widthwise.analysis.fitted_table import FittedTable, fit_table
+from widthwise.analysis.noise import Noise, distinct_fits
 from widthwise.analysis.observation import Observation
-from widthwise.analysis.optimum import CellFit, fit_cell
+from widthwise.analysis.optimum import CellFit
 from widthwise.analysis.regret import loss_given_up
 from widthwise.analysis.result import CellOptimum, PrescriptionResult, TransferResult
-from widthwise.analysis.validate import validate
 from widthwise.analysis.verdict import describe_unused, explain, judge
 
 MARGIN = 0.01
@@ -20,7 +20,7 @@ LEVEL = 0.95
 
 
 def transfer(
-    observations: Iterable[Observation],
+    observations: Iterable[Observation] | FittedTable,
     *,
     base_width: int | None = None,
     margin: float = MARGIN,
@@ -32,7 +32,7 @@ def transfer(
     width by keeping the base width's best rate, and a verdict on that loss.
 
     Args:
-        observations: the whole table; the noise is pooled over all of it.
+        observations: the whole table, or what `fit_table` made of it; the noise is pooled over all of it.
         base_width: the width whose best rate is kept; by default each prescription's smallest.
         margin: the relative loss below which giving it up counts as transfer.
         level: of every interval, two-sided.
@@ -48,16 +48,13 @@ def transfer(
         >>> transfer(runs).results[0].verdict
         <Verdict.TRANSFERS: 'transfers'>
     """
-    observations = tuple(observations)
-    validate(observations)
+    fitted = observations if isinstance(observations, FittedTable) else fit_table(observations)
     if not margin > 0:
         raise ValueError(f"the margin is {margin}; it must be positive: 0.01 is one per cent of the loss")
     if not 0 < level < 1:
         raise ValueError(f"the level is {level}; it must lie between 0 and 1: 0.95 gives 95 % intervals")
-    prescriptions = _fit_cells(observations)
+    prescriptions, noise = fitted.prescriptions, fitted.noise
     bases = {name: _base_cell(name, fits, base_width) for name, fits in prescriptions.items()}
-    every_fit = [fit for fits in prescriptions.values() for fit in fits]
-    noise = pool_noise(every_fit)
     return TransferResult(
         results=tuple(
             _result(fits, bases[name], noise, margin=margin, level=level)
@@ -71,18 +68,7 @@ def transfer(
     )
 
 
-def _fit_cells(observations: tuple[Observation, ...]) -> dict[str, list[CellFit]]:
-    """Every prescription's cells, by ascending width; prescriptions in order of appearance."""
-    groups: dict[str, dict[int, list[Observation]]] = {}
-    for observation in observations:
-        groups.setdefault(observation.prescription, {}).setdefault(observation.width, []).append(observation)
-    return {
-        name: [fit_cell(make_cell(widths[width])) for width in sorted(widths)]
-        for name, widths in groups.items()
-    }
-
-
-def _base_cell(name: str, fits: list[CellFit], base_width: int | None) -> CellFit:
+def _base_cell(name: str, fits: Sequence[CellFit], base_width: int | None) -> CellFit:
     if base_width is None:
         return fits[0]
     allowed = {fit.cell.width: fit for fit in fits[:-1]}
@@ -95,7 +81,7 @@ def _base_cell(name: str, fits: list[CellFit], base_width: int | None) -> CellFi
 
 
 def _result(
-    fits: list[CellFit], base: CellFit, noise: Noise | None, *, margin: float, level: float
+    fits: Sequence[CellFit], base: CellFit, noise: Noise | None, *, margin: float, level: float
 ) -> PrescriptionResult:
     exponent = fit_exponent(fits, noise, level=level)
     regret = loss_given_up(base, fits[-1], noise, level=level)
@@ -132,7 +118,7 @@ def _optimum(fit: CellFit, noise: Noise | None) -> CellOptimum:
     )
 
 
-def _notes(prescriptions: dict[str, list[CellFit]], noise: Noise | None) -> tuple[str, ...]:
+def _notes(prescriptions: Mapping[str, Sequence[CellFit]], noise: Noise | None) -> tuple[str, ...]:
     """What the reader must know, one sentence each."""
     every_fit = [fit for fits in prescriptions.values() for fit in fits]
     bracketed = [(fit.cell, fit.local) for fit in every_fit if fit.local is not None]

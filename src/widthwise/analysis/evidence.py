@@ -1,0 +1,112 @@
+"""What claims are judged from: a study's fitted table, and which of its prescriptions stands for which setting."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from widthwise.analysis.arm_label import ArmLabel
+from widthwise.analysis.best_loss import Pair, common_cells, loss_difference, loss_difference_slope
+from widthwise.analysis.exponent import slope_weights
+from widthwise.analysis.fitted_table import FittedTable
+from widthwise.analysis.noise import contrast
+from widthwise.analysis.optimum import CellFit, LocalFit
+from widthwise.analysis.result import Interval, PrescriptionResult
+from widthwise.analysis.transfer import transfer
+
+PARAMETERIZATIONS = ("standard", "ntk", "mup", "mean-field")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A study as the claims see it.
+
+    Args:
+        table: from `fit_table`.
+        labels: what each prescription is made of.
+        base_width: the width whose best rate is kept; each prescription's smallest if None.
+        level: of the intervals.
+    """
+
+    table: FittedTable
+    labels: Mapping[str, ArmLabel]
+    base_width: int | None = None
+    level: float = 0.95
+    _by_label: dict[ArmLabel, str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        found = {label: name for name, label in self.labels.items() if name in self.table.prescriptions}
+        object.__setattr__(self, "_by_label", found)
+
+    @cached_property
+    def results(self) -> Mapping[str, PrescriptionResult]:
+        """Exponent, regret and verdict of every prescription."""
+        analysis = transfer(self.table, base_width=self.base_width, level=self.level)
+        return {result.prescription: result for result in analysis.results}
+
+    def arm(self, label: ArmLabel) -> str | None:
+        """The prescription of a label; None if the study has none."""
+        return self._by_label.get(label)
+
+    def cells(self, label: ArmLabel) -> tuple[CellFit, ...]:
+        """A label's cells by ascending width; none if the study has no such prescription."""
+        name = self.arm(label)
+        return () if name is None else tuple(self.table.prescriptions[name])
+
+    def missing(self, *labels: ArmLabel) -> str:
+        """Why a number of these labels could not be measured."""
+        lacking = [_words(label) for label in labels if self.arm(label) is None]
+        if lacking:
+            return f"the study has no {' and no '.join(lacking)}"
+        if self.table.noise is None:
+            return "the noise is unknown: no rate has two seeds"
+        return "no bracketed optimum where one is needed"
+
+    def exponent(self, label: ArmLabel) -> Interval | None:
+        """The exponent of the best rate with its total interval."""
+        name = self.arm(label)
+        return None if name is None else self.results[name].exponent.total
+
+    def exponent_difference(self, first: ArmLabel, second: ArmLabel) -> Interval | None:
+        """Exponent of the first less that of the second; None without two bracketed widths each, or noise."""
+        noise = self.table.noise
+        weights: dict[object, tuple[LocalFit, float]] = {}
+        for label, sign in ((first, 1.0), (second, -1.0)):
+            used = {fit.cell.width: fit.local for fit in self.cells(label) if fit.local is not None}
+            if len(used) < 2 or noise is None:
+                return None
+            for local, weight in zip(used.values(), slope_weights(tuple(used)), strict=True):
+                before = weights.get(local.identity, (local, 0.0))[1]
+                weights[local.identity] = (local, before + sign * float(weight))
+        assert noise is not None
+        fits, factors = zip(*weights.values(), strict=True)
+        return contrast(list(fits), list(factors), noise, level=self.level).total
+
+    def pairs(self, first: ArmLabel, second: ArmLabel) -> dict[int, Pair]:
+        """The widths at which both have an optimum."""
+        return common_cells(self.cells(first), self.cells(second))
+
+    def largest_width(self, *labels: ArmLabel) -> int | None:
+        """The largest width that all of these were run at."""
+        widths = [{fit.cell.width for fit in self.cells(label)} for label in labels]
+        common = set.intersection(*widths) if widths else set()
+        return max(common, default=None)
+
+    def loss_difference(self, first: ArmLabel, second: ArmLabel) -> Interval | None:
+        """Loss of the first less that of the second at the largest width both were run at."""
+        pairs, width = self.pairs(first, second), self.largest_width(first, second)
+        if width is None or width not in pairs:
+            return None
+        return loss_difference(pairs, width, self.table.noise, level=self.level)
+
+    def loss_difference_slope(self, first: ArmLabel, second: ArmLabel) -> Interval | None:
+        """The slope of that difference over log2 of the width."""
+        return loss_difference_slope(self.pairs(first, second), self.table.noise, level=self.level)
+
+
+def _words(label: ArmLabel) -> str:
+    words = [label.optimizer, label.parameterization, label.prescription]
+    if label.constants != "default":
+        words.append(f"with {label.constants} constants")
+    if label.horizon != "fixed":
+        words.append(f"with a {label.horizon} horizon")
+    return " ".join(words)
