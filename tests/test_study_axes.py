@@ -7,13 +7,22 @@ import pytest
 
 from study_example import tiny_plan, tiny_source
 from test_study_spec import complaints
-from widthwise.scaling import RateConstants
+from widthwise.scaling import (
+    TRANSFORMER_ROLES,
+    Anchor,
+    EpsilonPolicy,
+    Gauge,
+    RateConstants,
+    assign_roles,
+    make_reference_plan,
+    resolve,
+)
 from widthwise.study.arms import Arm, expand_arms
 from widthwise.study.horizon import Steps, TokensPerParameter, non_embedding, resolved_steps
 from widthwise.study.rate_spec import RateGrid
-from widthwise.study.recipe import canonical_json, identity
-from widthwise.study.recipe_parts import Part, identity_of, text_of
-from widthwise.theory import Role
+from widthwise.study.recipe import any_block, canonical_json, identity, pack_numbers
+from widthwise.study.recipe_parts import NumberParts, Part, identity_of, recipe_of, text_of
+from widthwise.theory import ADAM, MID_RATES, PARAMETERIZATIONS, Parameterization, Role
 
 ARM: dict[str, Any] = {"parameterization": "mup", "rates": "full"}
 TUNED = {"embedding": 5.303, "hidden": 1.258, "readout": 11.723}
@@ -308,3 +317,42 @@ def test_the_text_made_of_parts_is_the_canonical_one() -> None:
         parts = {field: Part.of(value) for field, value in recipe.items()}
         assert text_of(parts) == canonical_json(recipe)
         assert identity_of(parts) == identity(recipe)
+
+
+@pytest.mark.parametrize(("anchor", "gauge"), list(itertools.product(Anchor, Gauge)))
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS.values(), ids=lambda p: p.name)
+def test_numbers_written_once_are_those_resolved_for_each_rate(
+    parameterization: Parameterization, anchor: Anchor, gauge: Gauge
+) -> None:
+    """The fast form against `pack_numbers` of `resolve`, bit for bit, at a ratio whose powers round."""
+    names = ["token_embedding", "position_embedding", "final_norm", "readout"]
+    parts = ("attention.norm", "attention.qkv", "attention.output", "mlp.norm", "mlp.up", "mlp.down")
+    names += [f"blocks.{block}.{part}" for block in range(2) for part in parts]
+    roles = assign_roles(names, TRANSFORMER_ROLES)
+    merged = {any_block(name): role for name, role in roles.items()}
+    constants = RateConstants(embedding=5.303, hidden=1.258, readout=11.723)
+    chosen = {"width": 24, "base_width": 8, "parameterization": parameterization, "optimizer": ADAM}
+    chosen |= {"prescription": MID_RATES, "anchor": anchor, "epsilon": EpsilonPolicy.PER_LAYER}
+    folded, own = (
+        (make_reference_plan(roles, gauge=g, **chosen), make_reference_plan(merged, gauge=g, **chosen))
+        for g in (Gauge.FOLDED, gauge)
+    )
+    explicit = None if gauge is Gauge.FOLDED else own
+    fast = NumberParts(folded[1], explicit and explicit[1], epsilon=1e-7, constants=constants)
+    for rate in (0.1, 2.0**-9, 1e-30):
+        numbers = [
+            plan and resolve(plan[0], learning_rate=rate, epsilon=1e-7, constants=constants)
+            for plan in (folded, explicit)
+        ]
+        assert numbers[0] is not None
+        packed = pack_numbers(numbers[0], numbers[1])
+        found = fast.at(rate)
+        assert recipe_of(found) == packed
+        assert text_of(found) == canonical_json(packed)
+
+
+def test_a_rate_that_overflows_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"learning rate 1e\+308 overflows at a layer's factor; choose a smaller"
+    ):
+        tiny_plan(arms=[{**ARM, "constants": TUNED}], learning_rates=[1e308])

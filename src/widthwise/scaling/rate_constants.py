@@ -8,7 +8,7 @@ no growing dimension, take the embedding's. Two triples of the paper are known (
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from widthwise.theory import Role
 
@@ -30,7 +30,8 @@ class RateConstants:
     readout: float = 1.0
 
     def __post_init__(self) -> None:
-        for role, value in asdict(self).items():
+        for role in ("embedding", "hidden", "readout"):
+            value = getattr(self, role)
             if not 0 < value < math.inf:
                 raise ValueError(f"the {role} constant is {value}; it must be positive and finite")
 

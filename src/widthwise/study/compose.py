@@ -5,16 +5,22 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from widthwise.records import CellRow
-from widthwise.study.recipe import Recipe, canonical_json
+from widthwise.study.recipe import Recipe, canonical_json, identity
 
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial before it has run."""
+    """A trial before it has run; `shape` is its recipe's `shape_key`."""
 
     id: int
     identity: str
     recipe: Recipe
+    shape: str
+
+    @classmethod
+    def of(cls, id_: int, recipe: Recipe) -> "PlannedTrial":
+        """The trial with a recipe."""
+        return cls(id_, identity(recipe), recipe, shape_key(recipe))
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,13 @@ def require_size(members: int) -> int:
     return members
 
 
+OWN_FIELDS = frozenset({"tensors", "multipliers", "seeds"})
+"""What each trial of a population may have of its own."""
+
+
 def shape_key(recipe: Recipe) -> str:
     """What trials of one population have in common: all of the recipe but the numbers and the seeds."""
-    own = {"tensors", "multipliers", "seeds"}
-    return canonical_json({field: value for field, value in recipe.items() if field not in own})
+    return canonical_json({field: value for field, value in recipe.items() if field not in OWN_FIELDS})
 
 
 def compose(
@@ -61,7 +70,7 @@ def compose(
         rates.setdefault(cell.trial, cell.learning_rate)
     shapes: dict[str, list[PlannedTrial]] = {}
     for trial in trials:
-        shapes.setdefault(shape_key(trial.recipe), []).append(trial)
+        shapes.setdefault(trial.shape, []).append(trial)
     populations: list[tuple[tuple[int, ...], PopulationSize]] = []
     for alike in shapes.values():
         size = sizes(alike[0].recipe, len(alike))

@@ -1,6 +1,6 @@
 """From a specification to its trials: every cell resolved, equal recipes merged, trials put into populations."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 from widthwise.records import CellRow
 from widthwise.scaling import (
     TRANSFORMER_ROLES,
+    EpsilonPolicy,
     Gauge,
     ReferencePlan,
     TensorRole,
     assign_roles,
     make_reference_plan,
     mlp_roles,
-    resolve,
 )
 from widthwise.study.arms import RULES, Arm, expand_arms
 from widthwise.study.compose import PlannedTrial, PopulationSize, Sizes, compose, require_size
 from widthwise.study.horizon import non_embedding, resolved_steps
-from widthwise.study.recipe import any_block, pack_numbers, rounded
-from widthwise.study.recipe_parts import Part, Parts, identity_of, recipe_of
+from widthwise.study.recipe import any_block, rounded
+from widthwise.study.recipe_parts import NumberParts, Part, Parts, identity_of, recipe_of, text_of
 from widthwise.study.spec import MLPSpec, StudySpec
 
 if TYPE_CHECKING:
@@ -111,15 +111,19 @@ def expand(
         ]
         if not any(rates for _, rates in wanted):
             continue
-        model = build_model(spec, width)
+        shapes = {name: tensor.shape for name, tensor in build_model(spec, width).tensors().items()}
+        plans = _Plans(spec, _merged_roles(spec, shapes), width)
         for arm, seeds in wanted:
-            for rate, numbers in _rate_parts(spec, arm, model, seeds):
+            common = {**shared, **_arm_parts(spec, arm, width, non_embedding(shapes))}
+            shape, numbers = text_of(common), plans.numbers(arm)
+            for rate in seeds:
+                own = {**common, **numbers.at(rate)}
                 for seed in seeds[rate]:
-                    parts = {**shared, **numbers, "seeds": _seeds(seed)}
+                    parts = {**own, "seeds": _seeds(seed)}
                     key = identity_of(parts)
                     if key not in ids:
                         ids[key] = len(ids) + 1
-                        trials.append(PlannedTrial(ids[key], key, recipe_of(parts)))
+                        trials.append(PlannedTrial(ids[key], key, recipe_of(parts), shape))
                     cells.append(CellRow(arm.name, width, rate, seed, ids[key]))
     composed = compose(trials, cells, population_size)
     return StudyPlan(
@@ -155,52 +159,61 @@ def _shared_parts(spec: StudySpec, corpus: str) -> Parts:
     return {field: Part.of(value) for field, value in values.items()}
 
 
-def _rate_parts(
-    spec: StudySpec, arm: Arm, model: "ReferenceModel", rates: Iterable[float]
-) -> Iterator[tuple[float, Parts]]:
-    """Each rate of an arm at a width, and the parts that all of its seeds have in common."""
-    training, width = spec.training, model.width
-    shapes = {name: tensor.shape for name, tensor in model.tensors().items()}
+def _arm_parts(spec: StudySpec, arm: Arm, width: int, parameters: int) -> Parts:
+    """What all trials of an arm at a width have in common.
+
+    Args:
+        parameters: without the token embedding.
+    """
+    training = spec.training
     steps = resolved_steps(
-        arm.horizon, parameters=non_embedding(shapes), tokens_a_step=training.batch * model.context
+        arm.horizon, parameters=parameters, tokens_a_step=training.batch * spec.model.context
     )
-    schedule = {"steps": steps, "warmup": training.warmup_steps(steps), "floor": rounded(training.floor)}
-    constants = arm.optimizer.model_dump(mode="json", exclude={"epsilon", "epsilon_policy"})
-    own = {
-        "model": Part.of({**spec.model.model_dump(mode="json"), "width": width}),
-        "optimizer": Part.of(constants),
-        "schedule": Part.of(schedule),
+    values = {
+        "model": {**spec.model.model_dump(mode="json"), "width": width},
+        "optimizer": arm.optimizer.model_dump(mode="json", exclude={"epsilon", "epsilon_policy"}),
+        "schedule": {
+            "steps": steps,
+            "warmup": training.warmup_steps(steps),
+            "floor": rounded(training.floor),
+        },
     }
-    plans = _plans(spec, arm, _merged_roles(spec, shapes), width)
-    for rate in rates:
-        folded, explicit = (
-            resolve(plans[gauge], learning_rate=rate, epsilon=arm.epsilon, constants=arm.constants.value)
-            for gauge in (Gauge.FOLDED, spec.gauge)
-        )
-        numbers = pack_numbers(folded, None if spec.gauge is Gauge.FOLDED else explicit)
-        yield rate, {**own, **{field: Part.of(value) for field, value in numbers.items()}}
+    return {field: Part.of(value) for field, value in values.items()}
 
 
-def _merged_roles(spec: StudySpec, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, TensorRole]:
+def _merged_roles(spec: StudySpec, names: Iterable[str]) -> Mapping[str, TensorRole]:
     """The roles of a model's tensors; those of all blocks, which have the same numbers, once: `blocks.*.mlp.up`."""
     rules = mlp_roles(spec.model.window) if isinstance(spec.model, MLPSpec) else TRANSFORMER_ROLES
-    return {any_block(name): role for name, role in assign_roles(shapes, rules).items()}
+    return {any_block(name): role for name, role in assign_roles(names, rules).items()}
 
 
-def _plans(
-    spec: StudySpec, arm: Arm, roles: Mapping[str, TensorRole], width: int
-) -> Mapping[Gauge, ReferencePlan]:
-    return {
-        gauge: make_reference_plan(
-            roles,
-            width=width,
-            base_width=spec.base,
-            parameterization=arm.parameterization,
-            optimizer=arm.rule,
-            prescription=arm.prescription,
-            anchor=spec.anchor,
-            gauge=gauge,
-            epsilon=arm.epsilon_policy,
-        )
-        for gauge in {Gauge.FOLDED, spec.gauge}
-    }
+class _Plans:
+    """Scaling plans of one width, each made once: arms that differ in constants or horizon have the same."""
+
+    def __init__(self, spec: StudySpec, roles: Mapping[str, TensorRole], width: int) -> None:
+        self._spec, self._roles, self._width = spec, roles, width
+        self._made: dict[tuple[int, int, int, EpsilonPolicy, Gauge], ReferencePlan] = {}
+
+    def numbers(self, arm: Arm) -> NumberParts:
+        """An arm's numbers at every base rate."""
+        explicit = None if self._spec.gauge is Gauge.FOLDED else self._plan(arm, self._spec.gauge)
+        folded = self._plan(arm, Gauge.FOLDED)
+        return NumberParts(folded, explicit, epsilon=arm.epsilon, constants=arm.constants.value)
+
+    def _plan(self, arm: Arm, gauge: Gauge) -> ReferencePlan:
+        # Identities, not values: a study's arms live as long as this, and hashing exact exponents takes its time.
+        values = (id(arm.parameterization), id(arm.rule), id(arm.prescription))
+        key = (*values, arm.epsilon_policy, gauge)
+        if key not in self._made:
+            self._made[key] = make_reference_plan(
+                self._roles,
+                width=self._width,
+                base_width=self._spec.base,
+                parameterization=arm.parameterization,
+                optimizer=arm.rule,
+                prescription=arm.prescription,
+                anchor=self._spec.anchor,
+                gauge=gauge,
+                epsilon=arm.epsilon_policy,
+            )
+        return self._made[key]

@@ -5,11 +5,13 @@ written once, and a study of 50,000 trials has its identities in seconds.
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from widthwise.study.recipe import Recipe, canonical_json
+from widthwise.scaling import RateConstants, ReferencePlan, resolve
+from widthwise.study.recipe import Recipe, canonical_json, pack_numbers, rounded
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,51 @@ def text_of(parts: Parts) -> str:
 def identity_of(parts: Parts) -> str:
     """The identity of `recipe_of(parts)`."""
     return hashlib.sha256(text_of(parts).encode()).hexdigest()
+
+
+class NumberParts:
+    """A recipe's numbers at every base rate: all but the rates is written once, and a rate once for all who share it.
+
+    Args:
+        folded: the plan in the folded gauge, of tensors that stand for themselves in every block.
+        explicit: the same run's plan with its multipliers, or None if it runs folded.
+        epsilon: the base epsilon.
+    """
+
+    def __init__(
+        self,
+        folded: ReferencePlan,
+        explicit: ReferencePlan | None,
+        *,
+        epsilon: float,
+        constants: RateConstants,
+    ) -> None:
+        once = [
+            None if plan is None else resolve(plan, learning_rate=1.0, epsilon=epsilon, constants=constants)
+            for plan in (folded, explicit)
+        ]
+        assert once[0] is not None
+        packed = pack_numbers(once[0], once[1])
+        self._rest = {field: Part.of(value) for field, value in packed.items() if field != "tensors"}
+        self._factors = {name: (constants.at(row.role), row.rate) for name, row in folded.rows.items()}
+        self._pairs = set(self._factors.values())
+        self._tensors = [
+            (name, init, epsilon, f'"{name}":[{canonical_json(init)},', f",{canonical_json(epsilon)}]")
+            for name, (init, _, epsilon) in sorted(packed["tensors"].items())
+        ]
+
+    def at(self, learning_rate: float) -> Parts:
+        """The parts `tensors` and `multipliers` at a base rate, as `pack_numbers` gives them of resolved numbers."""
+        rates = {pair: rounded(learning_rate * pair[0] * pair[1]) for pair in self._pairs}
+        if not all(math.isfinite(rate) for rate in rates.values()):
+            raise ValueError(
+                f"learning rate {learning_rate} overflows at a layer's factor; choose a smaller one"
+            )
+        texts = {pair: repr(rate) for pair, rate in rates.items()}  # as JSON writes a finite number
+        value: dict[str, list[float]] = {}
+        pieces: list[str] = []
+        for name, init, epsilon, before, after in self._tensors:
+            pair = self._factors[name]
+            value[name] = [init, rates[pair], epsilon]
+            pieces.append(before + texts[pair] + after)
+        return {**self._rest, "tensors": Part(value, "{" + ",".join(pieces) + "}")}
