@@ -6,6 +6,7 @@ from widthwise.optim.adafactor_single import AdafactorConstants
 from widthwise.optim.adam_atan2 import AdamAtan2
 from widthwise.optim.adamw import AdamW
 from widthwise.optim.angle_scale import scale_for_small_ratios, scale_for_unit_ratios
+from widthwise.optim.compact_step import CompactUpdate, StateFormat
 from widthwise.optim.implementation import has_triton
 from widthwise.optim.member_update import AdamAtan2Update, AdamUpdate, MemberUpdate, SgdUpdate, State
 from widthwise.optim.non_finite import NonFinite
@@ -27,12 +28,14 @@ __all__ = [
     "AdamAtan2Update",
     "AdamUpdate",
     "AdamW",
+    "CompactUpdate",
     "MemberUpdate",
     "NonFinite",
     "ParameterScaling",
     "PopulationStep",
     "SgdUpdate",
     "State",
+    "StateFormat",
     "StochasticRounding",
     "WeightDecay",
     "has_triton",

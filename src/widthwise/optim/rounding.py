@@ -40,11 +40,21 @@ def stream(seed: int, index: int, step: Tensor | float) -> Tensor:
     return mixed((mixed((step * _GOLDEN + seed) & _WORD) + index * _MIX) & _WORD)
 
 
+def random_bits(
+    count: int, *, seed: int, index: int, step: Tensor | float, device: torch.device, first: int = 0
+) -> Tensor:
+    """16 random bits for each of `count` elements from number `first` on, as int64: the same however they are cut."""
+    places = torch.arange(first, first + count, device=device)
+    return mixed(places ^ stream(seed, index, step).to(device)) & 0xFFFF
+
+
 @dataclass(frozen=True)
 class NearestRounding:
     """To the nearest, ties to even: what a cast does."""
 
-    def round(self, value: Tensor, dtype: torch.dtype, *, index: int, step: Tensor | float) -> Tensor:
+    def round(
+        self, value: Tensor, dtype: torch.dtype, *, index: int, step: Tensor | float, first: int = 0
+    ) -> Tensor:
         """The value in the dtype."""
         return value.to(dtype)
 
@@ -71,12 +81,21 @@ class StochasticRounding:
         if not 0 <= self.seed <= _WORD:
             raise ValueError(f"seed {self.seed}: give a number from 0 to 2^32 - 1")
 
-    def round(self, value: Tensor, dtype: torch.dtype, *, index: int, step: Tensor | float) -> Tensor:
-        """The value in the dtype; `index` is the tensor's place among its optimizer's, `step` counts from 1."""
+    def round(
+        self, value: Tensor, dtype: torch.dtype, *, index: int, step: Tensor | float, first: int = 0
+    ) -> Tensor:
+        """The value in the dtype.
+
+        Args:
+            index: the tensor's place among its optimizer's.
+            step: counts from 1.
+            first: the number of the value's first element, where it is a piece of its tensor.
+        """
         if dtype != torch.bfloat16 or value.dtype != torch.float32:
             return value.to(dtype)
-        places = torch.arange(value.numel(), device=value.device)
-        noise = mixed(places ^ stream(self.seed, index, step).to(value.device)) & 0xFFFF
+        noise = random_bits(
+            value.numel(), seed=self.seed, index=index, step=step, device=value.device, first=first
+        )
         order = torch.empty_like(value, dtype=torch.int64)
         order.as_strided((value.numel(),), (1,)).copy_(noise)
         bits = (value.view(torch.int32) + order.to(torch.int32)) & -0x10000
