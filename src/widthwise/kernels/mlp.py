@@ -36,6 +36,9 @@ GELU_PROGRAMS = 2
 GELU_WIDTH = 256
 """Up to this width the GELU is evaluated in the product's tiles; wider, the product alone keeps a device busy."""
 
+TIMES_WIDTH = 2048
+"""Up to this width the slope is multiplied in the product's tiles; wider, its own pass is nothing beside cuBLAS'."""
+
 GELU_BLOCK = 2048
 """Elements of a program where the GELU has a pass of its own."""
 
@@ -135,7 +138,8 @@ class _Mlp(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         h, up, down, g, slope = ctx.saved_tensors
         dy = gradients[0].contiguous()
-        du = product_times(dy, down, slope)
+        fused = h.shape[2] <= TIMES_WIDTH
+        du = product_times(dy, down, slope) if fused else product(dy, down.mT).mul_(slope)
         return product(du, up.mT), product(h.mT, du), product(g.mT, dy), None
 
 

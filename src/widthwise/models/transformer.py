@@ -104,7 +104,7 @@ class Transformer:
     def _normalized(self, w: Weights, tokens_PxBxT: Tensor, *, recompute: bool = False) -> Tensor:
         """What the readout reads, [P, N, D]."""
         x_PxNxD = w.embed(tokens_PxBxT, "token_embedding", "position_embedding")
-        run = recomputed(self._block) if recompute else self._block
+        run = recomputed(self.block) if recompute else self.block
         y_PxNxD = None
         for block in range(self.depth):
             if recompute and y_PxNxD is not None:  # one input to keep instead of two
@@ -112,10 +112,12 @@ class Transformer:
             x_PxNxD, y_PxNxD = run(w, f"blocks.{block}", x_PxNxD, y_PxNxD, tokens_PxBxT.shape[1])
         return w.add_norm(x_PxNxD, y_PxNxD, "final_norm")[1]
 
-    def _block(
+    def block(
         self, w: Weights, name: str, x_PxNxD: Tensor, y_PxNxD: Tensor | None, sequences: int
     ) -> tuple[Tensor, Tensor]:
-        """Attention and MLP. The residual stream is x + y: what a layer adds is added where it is next read."""
+        """Attention and MLP of the block of a name. The residual stream is x + y: what a layer adds is added where it
+        is next read.
+        """
         x_PxNxD, h_PxNxD = w.add_norm(x_PxNxD, y_PxNxD, f"{name}.attention.norm")
         h_PxNxD = w.attention(
             w.linear(h_PxNxD, f"{name}.attention.qkv"),

@@ -1,0 +1,9 @@
+"""Models of one member that are larger than their training's usual memory: weights and state in few bits, gradients of
+one block at a time, batches layer by layer (docs/wide.md).
+"""
+
+from widthwise.wide.initial import InitialDraw
+from widthwise.wide.layer_major import LayerMajor, Watch
+from widthwise.wide.storage import COMPACT, EXACT, Place, Storage
+
+__all__ = ["COMPACT", "EXACT", "InitialDraw", "LayerMajor", "Place", "Storage", "Watch"]
