@@ -145,7 +145,7 @@ def little_memory() -> Iterator[None]:
 def test_what_does_not_fit_goes_on_in_parts_that_do(tmp_path: Path) -> None:
     """Eight members of about 150 MiB: the allocator itself refuses, while the step is proven or recorded."""
     text = tmp_path / "text.txt"
-    text.write_bytes(corpus().train.tobytes())
+    text.write_bytes(b"\n".join(row.tobytes() for row in corpus().train.reshape(-1, 50)))
     source = parse_spec(
         f"""
         name: little memory

@@ -39,9 +39,9 @@ def cross_entropy(
     largest = tl.full((ROWS, COLUMNS), -1e30, tl.float32)
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
     for first in range(0, vocabulary, COLUMNS):
-        inside = present[:, None] & (first + column < vocabulary)[None, :]
+        here = present[:, None] & (first + column < stride)[None, :]
         at = start[:, None] + first + column[None, :]
-        value = in_bits[:, None] * tl.load(logits + at, mask=inside, other=0.0).to(tl.float32)
+        value = in_bits[:, None] * tl.load(logits + at, mask=here, other=0.0).to(tl.float32)
         value = tl.where((first + column < vocabulary)[None, :], value, -1e30)
         smaller = tl.exp2(-tl.abs(value - largest))
         total = tl.where(value > largest, total * smaller + 1.0, total + smaller)
@@ -57,7 +57,7 @@ def cross_entropy(
             here = present[:, None] & (first + column < stride)[None, :]
             inside = here & (first + column < vocabulary)[None, :]
             at = start[:, None] + first + column[None, :]
-            value = in_bits[:, None] * tl.load(logits + at, mask=inside, other=0.0).to(tl.float32)
+            value = in_bits[:, None] * tl.load(logits + at, mask=here, other=0.0).to(tl.float32)
             share = tl.exp2(value - normalizer[:, None])
             share = tl.where((first + column)[None, :] == target[:, None], share - 1.0, share)
             share = tl.where(inside, (weight * scale)[:, None] * share, 0.0)

@@ -24,8 +24,11 @@ LOGITS_BYTES = 2**30
 PADDED = 64
 """Logits' rows start at multiples of so many elements: cuBLAS is several times slower on others."""
 
-COLUMNS, ELEMENTS = 4096, 8192
-"""The most columns of a tile of logits, and its elements where a vocabulary is smaller."""
+COLUMNS, WARPS = 4096, 16
+"""The most columns of a tile of logits, and its warps: eight logits, or 16 bytes, a thread."""
+
+FEW, WARPS_OF_FEW = 2048, 4
+"""Elements and warps of a tile of several rows, where a vocabulary is smaller."""
 
 
 def _cross_entropy(
@@ -44,10 +47,10 @@ def _cross_entropy(
     losses_PxN = torch.empty(members, tokens, device=logits_PxNxV.device)
     count = members * tokens
     columns = min(COLUMNS, 1 << (stride - 1).bit_length())
-    rows = ELEMENTS // columns if columns < COLUMNS else 1
+    rows, warps = (max(1, FEW // columns), WARPS_OF_FEW) if columns < COLUMNS else (1, WARPS)
     cross_entropy[(-(-count // rows),)](
         logits_PxNxV, targets_PxN.contiguous(), scales_P, losses_PxN, count, tokens, vocabulary, stride, weight,
-        GRADIENT=gradient, ROWS=rows, COLUMNS=columns, num_warps=8,
+        GRADIENT=gradient, ROWS=rows, COLUMNS=columns, num_warps=warps,
     )  # fmt: skip
     return losses_PxN
 
