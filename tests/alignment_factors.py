@@ -41,5 +41,5 @@ def log_gain(matrix: Floats, tokens: Floats) -> float:
 
 
 def token_mean(matrix: Floats, tokens: Floats) -> float:
-    """The mean over tokens of their log gains."""
-    return float(np.mean([log_gain(matrix, token[None]) for token in tokens]))
+    """The mean of the log gains of the tokens that are not zero."""
+    return float(np.mean([log_gain(matrix, token[None]) for token in tokens if token.any()]))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from widthwise.analysis import alignment_exponents, transfer
-    from widthwise.measure import coordinate_check, measure_epsilon
+    from widthwise.measure import coordinate_check, measure_alignment, measure_epsilon
     from widthwise.optim import AdamAtan2
     from widthwise.scaling import Rule, ScalingPlan, make_plan, make_reference_plan
     from widthwise.study import run_study
@@ -64,6 +64,7 @@ __all__ = [
     "exponent_table",
     "make_plan",
     "make_reference_plan",
+    "measure_alignment",
     "measure_epsilon",
     "role_exponents",
     "run_study",
@@ -94,6 +95,7 @@ _LAZY = {
     "exponent_table": "widthwise.theory",
     "make_plan": "widthwise.scaling",
     "make_reference_plan": "widthwise.scaling",
+    "measure_alignment": "widthwise.measure",
     "measure_epsilon": "widthwise.measure",
     "role_exponents": "widthwise.theory",
     "run_study": "widthwise.study",

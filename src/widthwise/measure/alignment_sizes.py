@@ -14,6 +14,7 @@ tokens with large activations weigh no more than others there.
 A log gain is NaN where it is undefined: A or x or y is zero (nothing has changed), or something is not finite.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -81,8 +82,10 @@ def squares(tensor: Tensor, *, leading: int = 0) -> Tally:
         >>> squares(torch.tensor([[3.0, 4.0], [0.0, 1.0]]), leading=1)
         Tally(total=tensor([25.,  1.], dtype=torch.float64), count=2)
     """
-    kept = tensor.reshape(*tensor.shape[:leading], -1)
-    return Tally(_sum_of_squares(kept), kept.shape[-1])
+    entries = tensor.detach().unsqueeze(-1)  # a scalar for each member has entries, too
+    axes = tuple(range(leading, entries.dim()))
+    norm = torch.linalg.vector_norm(entries, dim=axes, dtype=torch.float64)
+    return Tally(norm.square(), math.prod(entries.shape[leading:]))
 
 
 def product_sizes(output: Tensor, matrix: Tally, vector: Tensor, *, leading: int = 0) -> ProductSizes:

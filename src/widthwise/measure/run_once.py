@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from widthwise.measure.contribution import Arguments, Site, find_sites, module_output
 from widthwise.measure.recorder import Recording, called_modules, first_floating, record, rms
+from widthwise.measure.undisturbed import evaluation_mode
 from widthwise.scaling import PlanRow, ScalingPlan
 from widthwise.scaling.parameter_names import rows_of
 from widthwise.scaling.seeding import seeded
@@ -93,7 +93,7 @@ def run_once(recipe: Recipe, plan: ScalingPlan, seed: int) -> tuple[dict[Key, fl
     with seeded(seed):
         with torch.device(recipe.device) if recipe.device is not None else nullcontext():
             model = recipe.build(plan.width)
-        _prepare(model)
+        evaluation_mode(model)
         rows = rows_of(plan.rows, model)
         own = {name: rms(parameter) for name, parameter in model.named_parameters()}
         plan.initialize_(model)
@@ -102,14 +102,6 @@ def run_once(recipe: Recipe, plan: ScalingPlan, seed: int) -> tuple[dict[Key, fl
             measured[Key(Quantity.WEIGHTS, name, 0)] = size
             measured[Key(Quantity.FACTOR, name, 0)] = size / own[name] if own[name] else float("nan")
         return _train(recipe, plan, model, rows, measured)
-
-
-def _prepare(model: nn.Module) -> None:
-    """Without dropout, which would differ from one forward pass to the next; batch norm normalizes as in training."""
-    model.eval()
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            module.train()
 
 
 def _train(

@@ -1,0 +1,98 @@
+"""The rows of a report from what the passes found: every parameter is in one list, with a reason if unmeasured."""
+
+import math
+from collections.abc import Generator, Mapping
+
+from widthwise.measure.alignment_passes import Layer, Passes
+from widthwise.measure.alignment_report import AlignmentReport, LayerAlignment, LookedUp, Unmeasured
+from widthwise.measure.recorder import rms
+from widthwise.measure.spectral_norm import spectral_norm
+from widthwise.theory import Role
+
+PARAMETRIZED = "parametrizations"
+"""What `torch.nn.utils.parametrize` puts into the name of a tensor that it took the place of."""
+
+REASONS = {
+    "convolution": "a transposed convolution: how many entries an output sums over depends on where it lies",
+    "_trilinear": "a bilinear layer: it meets two inputs at once",
+}
+"""Operation -> why a tensor that meets its input there is not measured."""
+
+
+def report_of(
+    passes: Passes, layers: Mapping[str, Layer], roles: Mapping[str, Role], *, spectral_iterations: int
+) -> AlignmentReport:
+    """The report.
+
+    Args:
+        passes: of this process.
+        layers: its layers, added up over processes.
+        roles: tensor name -> role, of those that are known.
+        spectral_iterations: 0 leaves the spectral norm out.
+    """
+    return AlignmentReport(
+        layers=tuple(
+            LayerAlignment(
+                layer=name,
+                role=_role(name, roles, passes),
+                fan_in=layer.fan_in,
+                fan_out=layer.fan_out,
+                calls=layer.calls,
+                sizes=layer.sizes,
+                spectral_norm=_stretch(name, layer, passes, spectral_iterations),
+                note=layer.note,
+            )
+            for name, layer in layers.items()
+        ),
+        looked_up=tuple(_looked_up(name, roles, passes) for name in passes.looked_up),
+        unmeasured=tuple(_unmeasured(passes, layers)),
+    )
+
+
+def _role(name: str, roles: Mapping[str, Role], passes: Passes) -> Role | None:
+    """The role of a tensor as it is used: an embedding that is multiplied, too, is a readout where it is."""
+    first_names = passes.weights.first_names
+    first = first_names.get(name, name)
+    tied = any(first_names[other] == first for other in passes.looked_up)
+    found = roles.get(name, roles.get(first))
+    return Role.READOUT if tied and found is Role.EMBEDDING else found
+
+
+def _stretch(name: str, layer: Layer, passes: Passes, iterations: int) -> float:
+    """The spectral norm of dW, or the largest of a stack of matrices."""
+    if not iterations:
+        return math.nan
+    now, then = passes.weights.pair(name)
+    change = (now - then).flatten(1) if layer.convolved else now - then
+    return spectral_norm(change, iterations=iterations).max().item()
+
+
+def _looked_up(name: str, roles: Mapping[str, Role], passes: Passes) -> LookedUp:
+    now, then = passes.weights.pair(name)
+    role = roles.get(name, roles.get(passes.weights.first_names[name]))
+    return LookedUp(name, role, weights=rms(now), change=rms(now - then))
+
+
+def _unmeasured(passes: Passes, layers: Mapping[str, Layer]) -> Generator[Unmeasured]:
+    first_names = passes.weights.first_names
+    measured = {first_names.get(name, name): name for name in (*passes.looked_up, *layers)}
+    for name, first in first_names.items():
+        if first not in measured:
+            yield Unmeasured(name, _reason(name, passes, layers))
+
+
+def _reason(name: str, passes: Passes, layers: Mapping[str, Layer]) -> str:
+    owner, _, rest = name.rpartition(f"{PARAMETRIZED}.")
+    effective = owner + rest.partition(".")[0]
+    if PARAMETRIZED in name and effective in layers:
+        return f"measured as {effective}, which its parametrization makes of it"
+    met = sorted(passes.met.get(name, ()))
+    if not met:
+        return "not used on this probe, or by code that cannot be seen"
+    known = next((REASONS[operation] for operation in met if operation in REASONS), None)
+    dimensions = passes.weights.ours[passes.weights.first_names[name]].dim()
+    if known is not None and dimensions > 1:
+        return known
+    if dimensions < 2:
+        return f"a vector, which sums over nothing ({', '.join(met)})"
+    return f"in no matrix product of its own ({', '.join(met)})"

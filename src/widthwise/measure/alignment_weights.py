@@ -1,0 +1,92 @@
+"""W and W_0 of a model's tensors while its products are repeated: gathered, under any name, one tensor at a time."""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from widthwise.measure.alignment_reference import named_tensors, plain_model, whole
+from widthwise.scaling.parameter_names import without_wrappers
+from widthwise.scaling.shards import local_part
+
+
+@contextmanager
+def exchanged(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Generator[None]:
+    """A block in which the model has the reference's numbers, and the reference the model's; then they change back.
+
+    Buffers are copied from the reference and stay: a forward pass may change them, and `undisturbed` restores them.
+    """
+    done: list[tuple[Tensor, Tensor]] = []
+    try:
+        for name, theirs in reference.items():
+            # .data: its version stays, and a gradient that is under way remains valid
+            mine = local_part(ours[name]).data
+            if not isinstance(ours[name], nn.Parameter):
+                mine.copy_(theirs)
+            elif mine.data_ptr() != theirs.data_ptr():
+                done.append((mine, theirs.data))
+                _exchange(*done[-1])
+        yield
+    finally:
+        for mine, theirs in done:
+            _exchange(mine, theirs)
+
+
+def _exchange(one: Tensor, two: Tensor) -> None:
+    held = one.clone()
+    one.copy_(two)
+    two.copy_(held)
+
+
+def first_names(model: nn.Module) -> dict[str, str]:
+    """Every name of every parameter -> the parameter's first name."""
+    first: dict[int, str] = {}
+    return {
+        without_wrappers(name): first.setdefault(id(parameter), without_wrappers(name))
+        for name, parameter in plain_model(model).named_parameters(remove_duplicate=False)
+    }
+
+
+class Weights:
+    """W and W_0 of every tensor, in the precision in which products are repeated.
+
+    Args:
+        model: whose tensors they are.
+        reference: this process's part of W_0, by first names.
+        before: what parametrizations made of W_0, by name.
+    """
+
+    def __init__(
+        self, model: nn.Module, reference: Mapping[str, Tensor], before: Mapping[str, Tensor]
+    ) -> None:
+        self.ours = named_tensors(model)
+        self.first_names = first_names(model)
+        self.effective: dict[str, Tensor] = {}
+        """What parametrizations made of W, by name."""
+        self._reference, self._before = reference, before
+        self._held: tuple[str, Tensor, Tensor] | None = None
+
+    def pair(self, name: str) -> tuple[Tensor, Tensor]:
+        """W and W_0 of a tensor, under any of its names; every process must call this if it is sharded."""
+        if self._held is None or self._held[0] != name:
+            now, then = self._both(name)
+            precision = torch.promote_types(now.dtype, torch.float32)
+            self._held = (name, now.to(precision), then.to(precision))
+        return self._held[1:]
+
+    def _both(self, name: str) -> tuple[Tensor, Tensor]:
+        if name in self.effective:
+            return self.effective[name], self._before[name]
+        first = self.first_names[name]
+        ours = self.ours[first]
+        part = self._reference[first].to(local_part(ours).device)
+        if local_part(ours) is ours:
+            return ours.detach(), part
+        from torch.distributed.tensor import DTensor
+
+        assert isinstance(ours, DTensor)
+        theirs = DTensor.from_local(
+            part, ours.device_mesh, ours.placements, run_check=False, shape=ours.shape, stride=ours.stride()
+        )
+        return whole(ours.detach()), whole(theirs)

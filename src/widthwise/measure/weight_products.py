@@ -1,0 +1,174 @@
+"""Where a model's tensors meet its activations: every matrix product of a forward pass, by the tensor's name.
+
+    parameter  ->  views, casts, constant factors  ->  mm, addmm, bmm, ..., convolution  x  activation
+
+The products are seen where PyTorch carries them out, so that it does not matter who wrote the layer: `nn.Linear`, a
+Conv1D that stores its weight transposed, `F.linear(x, self.embedding.weight)`, `x @ self.weight`, an expert's slice of
+a stack, packed attention projections. A tensor is followed through what only turns, cuts, casts or multiplies it by a
+constant; a tensor that meets something else on its way is not measured, and what it met is noted.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from widthwise.measure.recorder import tensors_of
+from widthwise.measure.tensor_product import Convolution, MatrixProduct, TensorProduct
+
+aten: Any = torch.ops.aten
+
+VIEWS: frozenset[Any] = frozenset({
+    aten.alias, aten.as_strided, aten.chunk, aten.contiguous, aten.detach, aten.diagonal, aten.expand, aten.index,
+    aten.index_select, aten.narrow, aten.permute, aten.reshape, aten.select, aten.slice, aten.split,
+    aten.split_with_sizes, aten.squeeze, aten.t, aten.transpose, aten.unbind, aten.unflatten, aten.unsqueeze,
+    aten.view, aten._unsafe_view, aten._reshape_alias, aten.unsafe_split, aten.unsafe_chunk,
+})  # fmt: skip
+"""What is repeated on W_0 and dW as it was done to W."""
+
+COPIES: frozenset[Any] = frozenset({aten._to_copy, aten.clone})
+"""Repeated as a copy of the same layout, without a cast: W_0 and dW keep their precision."""
+
+FACTORS: frozenset[Any] = frozenset({aten.mul, aten.div, aten.neg})
+"""By a number: a parameterization's multiplier. It drops out of a ratio."""
+
+LOOKUPS: frozenset[Any] = frozenset({aten.embedding, aten._embedding_bag, aten._embedding_bag_forward_only})
+
+
+@dataclass(frozen=True)
+class View:
+    """One operation on the way from a parameter to a product, and which of its results was taken."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+    place: int | None
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        found = self.function(tensor, *self.arguments, **self.options)
+        return found if self.place is None else found[self.place]
+
+
+@dataclass(frozen=True)
+class Use:
+    """A parameter as it is used: its name and what was done to it on the way."""
+
+    name: str
+    views: tuple[View, ...] = ()
+
+    def turned(self, whole: Tensor) -> Tensor:
+        """The same done to another tensor of the parameter's shape."""
+        for view in self.views:
+            whole = view(whole)
+        return whole
+
+
+class WeightProducts(TorchDispatchMode):
+    """While it is active, calls `found` with every product of a known tensor and an activation.
+
+    Args:
+        found: is given the use of the tensor and the product.
+
+    Example:
+        >>> weight, seen = torch.ones(3, 2), []
+        >>> with WeightProducts(lambda use, product: seen.append((use.name, product.fan_in))) as products:
+        ...     products.know(weight, "weight")
+        ...     y = torch.nn.functional.linear(torch.ones(5, 2), weight[1:] * 2)
+        >>> seen
+        [('weight', 2)]
+    """
+
+    def __init__(self, found: Callable[[Use, TensorProduct], None]) -> None:
+        super().__init__()
+        self._found = found
+        # the tensors are held: an id means one tensor only while that lives
+        self._uses: dict[int, tuple[Tensor, Use]] = {}
+        self.met: defaultdict[str, set[str]] = defaultdict(set)
+        """Parameter -> the operations that it met and that are no product."""
+        self.looked_up: dict[str, None] = {}
+        """Parameters of which rows were looked up."""
+
+    def know(self, tensor: Tensor, name: str) -> None:
+        """Follow a tensor from here on; a later name replaces an earlier one."""
+        self._uses[id(tensor)] = (tensor, Use(name))
+
+    def use_of(self, value: object) -> Use | None:
+        """How a known tensor came to be this value, if it did."""
+        return self._uses[id(value)][1] if id(value) in self._uses else None
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        result = func(*args, **options)
+        if any(id(tensor) in self._uses for tensor in tensors_of((args, options))):
+            self._note(func, args, options, result)
+        return result
+
+    def _note(self, func: Any, args: tuple[Any, ...], options: dict[str, Any], result: Any) -> None:
+        operation = func.overloadpacket
+        first = self.use_of(args[0]) if args else None
+        if first is not None and self._passes(operation, args):
+            if operation in COPIES:
+                layout = {"memory_format": options.get("memory_format")}
+                self._follow(View(aten.clone.default, (), layout, None), first, result)
+            else:
+                self._follow(View(func, args[1:], options, None), first, result)
+            return
+        product = self._product(operation, args)
+        if product is not None:
+            self._found(*product)
+            bias = args[0] if operation in ADDED else args[2] if operation is aten.convolution else None
+            added = self.use_of(bias)
+            if added is not None:
+                self.met[added.name].add("add")
+            return
+        if first is not None and operation in LOOKUPS:
+            self.looked_up.setdefault(first.name)
+            return
+        for tensor in tensors_of((args, options)):
+            use = self.use_of(tensor)
+            if use is not None:
+                self.met[use.name].add(operation.__name__)
+
+    def _passes(self, operation: Any, args: tuple[Any, ...]) -> bool:
+        if operation in FACTORS:
+            others = [other for other in args[1:] if isinstance(other, Tensor)]
+            return all(other.dim() == 0 and self.use_of(other) is None for other in others)
+        return operation in COPIES or operation in VIEWS
+
+    def _follow(self, view: View, use: Use, result: Any) -> None:
+        results = [(None, result)] if isinstance(result, Tensor) else list(enumerate(result))
+        for place, tensor in results:
+            self._uses[id(tensor)] = (tensor, Use(use.name, (*use.views, replace(view, place=place))))
+
+    def _product(self, operation: Any, args: tuple[Any, ...]) -> tuple[Use, TensorProduct] | None:
+        if operation is aten.convolution:
+            use, other = self.use_of(args[1]), self.use_of(args[0])
+            transposed = args[6]
+            return None if use is None or other or transposed else (use, Convolution.read(args))
+        if operation not in MATRIX_PRODUCTS:
+            return None
+        left, right = MATRIX_PRODUCTS[operation](args)
+        one, two = self.use_of(left), self.use_of(right)
+        if (one is None) == (two is None):
+            return None
+        if two is not None:
+            return two, MatrixProduct(left, right.shape, left=False)
+        assert one is not None
+        vectors = right.mT if right.dim() > 1 else right[None]
+        return one, MatrixProduct(vectors, left.shape, left=True)
+
+
+ADDED: frozenset[Any] = frozenset({aten.addmm, aten.baddbmm, aten.addmv})
+"""Products with something added, which comes first."""
+
+MATRIX_PRODUCTS: dict[Any, Callable[[Sequence[Any]], tuple[Tensor, Tensor]]] = {
+    **dict.fromkeys((aten.mm, aten.bmm, aten.mv), lambda args: (args[0], args[1])),
+    **dict.fromkeys(ADDED, lambda args: (args[1], args[2])),
+}
+"""The two factors of a product."""
