@@ -170,11 +170,13 @@ def test_another_programs_database(tmp_path: Path) -> None:
         read_study(path)
 
 
-@pytest.mark.parametrize("version", [0, 1, 3])
+@pytest.mark.parametrize("version", [0, 1, 4])
 def test_another_schema_version(store: Path, version: int) -> None:
     pragma(store, f"user_version = {version}")
     before = snapshot(store.parent)
-    with pytest.raises(ValueError, match=f"has schema version {version}; this widthwise reads version 2"):
+    with pytest.raises(
+        ValueError, match=f"has schema version {version}; this widthwise reads the versions 2, 3: use"
+    ):
         read_study(store)
     assert snapshot(store.parent) == before
 

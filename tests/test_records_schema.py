@@ -27,7 +27,8 @@ TABLES = {
     "population": ["id", "status", "host", "seconds", "split_from", "micro_batches", "recompute"],
     "composition": ["population", "revision", "position", "from_step", "trial"],
     "curve": ["trial", "step", "loss"],
-    "measurement": ["trial", "step", "tensor", "quantity", "value"],
+    "layer": ["id", "width", "name", "role", "fan_in"],
+    "alignment": ["trial", "layer", "since", "step", "alpha", "omega", "u", "product"],
 }
 DRIFT = {"standard-global": -1.0, "mup-full": 0.0}
 
@@ -45,7 +46,7 @@ def test_marks(store: sqlite3.Connection) -> None:
     assert store.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     assert int.from_bytes(b"wwse", "big") == APPLICATION_ID
     assert store.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
-    assert SCHEMA_VERSION == 2
+    assert SCHEMA_VERSION == 3
 
 
 def test_every_table_is_strict_and_has_these_columns(store: sqlite3.Connection) -> None:
@@ -101,7 +102,14 @@ def test_references_hold_and_the_file_is_sound(store: sqlite3.Connection) -> Non
         ("INSERT INTO composition VALUES (99, 0, 0, 0, 1)", "FOREIGN KEY constraint failed"),
         ("INSERT INTO cell VALUES ('nobody', 8, 0.1, 0, 1)", "FOREIGN KEY constraint failed"),
         ("INSERT INTO cell VALUES ('mup-full', 8, 0.00390625, 0, 1)", "UNIQUE constraint failed"),
-        ("INSERT INTO measurement VALUES (99, 1, 'readout', 'norm', 1.0)", "FOREIGN KEY constraint failed"),
+        (
+            "INSERT INTO alignment VALUES (1, 99, 'start', 2, 1.0, NULL, NULL, 1.0)",
+            "FOREIGN KEY constraint failed",
+        ),
+        (
+            "INSERT INTO alignment VALUES (1, 1, 'now', 2, 1.0, NULL, NULL, 1.0)",
+            "CHECK constraint failed",
+        ),
         ("DELETE FROM trial WHERE id = 1", "FOREIGN KEY constraint failed"),
     ],
 )

@@ -72,6 +72,7 @@ def test_every_default_stands() -> None:
         },
         "corpus": "python-stdlib",
         "validation_windows": 64,
+        "measure": None,
     }
 
 

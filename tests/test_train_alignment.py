@@ -22,11 +22,11 @@ from populations import (
     transformer,
 )
 from widthwise.models import MLP, PLAIN, ReferenceModel, Transformer, Weights
+from widthwise.records import AlignmentPoint, Since
 from widthwise.scaling import Gauge
 from widthwise.theory import MUP, SGD
 from widthwise.train import (
     AlignmentPlan,
-    AlignmentPoint,
     Checkpoints,
     Engine,
     Execution,
@@ -35,7 +35,6 @@ from widthwise.train import (
     Population,
     Precision,
     Recipe,
-    Since,
     TrainingStep,
     checkpoint,
     initial_parameters,
@@ -388,7 +387,7 @@ def test_measuring_takes_the_memory_that_is_said(model: ReferenceModel, alike: b
     """An upper bound: members that share a start need less, and not all of a layer's tensors are there at once."""
     recipe = replace(
         make_recipe(model, SGD_MOMENTUM, steps=8),
-        alignment=plan_of(model, tokens=256, starts=1 if alike else 3),
+        alignment=plan_of(model, tokens=256),
     )
     members = [Member(numbers(model, learning_rate=0.01 + i), 0 if alike else i, 0) for i in range(3)]
     assert recipe.alignment is not None
@@ -407,7 +406,7 @@ def test_measuring_takes_the_memory_that_is_said(model: ReferenceModel, alike: b
             probe_BxT=windows[:, :-1],
             layers=recipe.alignment.layers,
         )
-    program = program_memory(recipe, Execution(), corpus_tokens=0, data_seeds=1)
+    program = program_memory(recipe, Execution(), corpus_tokens=0, data_seeds=1, starts=1 if alike else 3)
     assert next(t.bytes for t in program.terms if t.name == "starts") == pytest.approx(starts, rel=1e-3)
     (measuring,) = (m for m in member_memory(recipe, Execution()).between if m.name == "measuring")
     ratio = (live.peak - starts - before) / (3 * measuring.bytes)

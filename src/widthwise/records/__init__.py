@@ -1,31 +1,48 @@
 """The rows of a study and the reader of its store. Standard library alone."""
 
-from widthwise.records.reader import check_store, read_curves, read_study
+from widthwise.records.reader import (
+    check_store,
+    read_alignment,
+    read_curves,
+    read_layers,
+    read_study,
+    upgrade,
+)
 from widthwise.records.rows import (
+    AlignmentPoint,
     ArmRow,
     CellRow,
+    LayerRow,
     PopulationRow,
     PopulationStatus,
     RevisionRow,
+    Since,
     StoredStudy,
     TrialRow,
     TrialStatus,
 )
-from widthwise.records.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from widthwise.records.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, UPGRADES
 
 __all__ = [
     "APPLICATION_ID",
     "SCHEMA",
     "SCHEMA_VERSION",
+    "UPGRADES",
+    "AlignmentPoint",
     "ArmRow",
     "CellRow",
+    "LayerRow",
     "PopulationRow",
     "PopulationStatus",
     "RevisionRow",
+    "Since",
     "StoredStudy",
     "TrialRow",
     "TrialStatus",
     "check_store",
+    "read_alignment",
     "read_curves",
+    "read_layers",
     "read_study",
+    "upgrade",
 ]

@@ -1,4 +1,7 @@
-"""Read a study's store. Nothing but SQLite is needed, and nothing is ever written."""
+"""Read a study's store. Nothing but SQLite is needed, and nothing is ever written.
+
+A store of an older schema is read through a copy in memory that is brought up to date (`UPGRADES`).
+"""
 
 import json
 import os
@@ -8,16 +11,19 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from widthwise.records.rows import (
+    AlignmentPoint,
     ArmRow,
     CellRow,
+    LayerRow,
     PopulationRow,
     PopulationStatus,
     RevisionRow,
+    Since,
     StoredStudy,
     TrialRow,
     TrialStatus,
 )
-from widthwise.records.schema import APPLICATION_ID, SCHEMA_VERSION
+from widthwise.records.schema import APPLICATION_ID, SCHEMA_VERSION, UPGRADES
 
 _MAGIC = b"SQLite format 3\0"
 
@@ -51,15 +57,15 @@ def check_store(path: Path) -> None:
         raise ValueError(f"store {str(path)!r} cannot be read: {error}; it was left as it is") from error
     if application != APPLICATION_ID:
         raise ValueError(f"{str(path)!r} is an SQLite file but not a study's store; it was left as it is")
-    if version != SCHEMA_VERSION:
+    if version != SCHEMA_VERSION and version not in UPGRADES:
         raise ValueError(
-            f"store {str(path)!r} has schema version {version}; this widthwise reads version {SCHEMA_VERSION}: "
-            "use the widthwise that wrote it, or another store"
+            f"store {str(path)!r} has schema version {version}; this widthwise reads the versions "
+            f"{', '.join(map(str, [*UPGRADES, SCHEMA_VERSION]))}: use the widthwise that wrote it, or another store"
         )
 
 
 def read_study(path: Path) -> StoredStudy:
-    """Everything but curves and measurements.
+    """Everything but curves and what was measured.
 
     Raises:
         ValueError: see `check_store`.
@@ -106,6 +112,31 @@ def read_curves(path: Path) -> Mapping[int, tuple[tuple[int, float], ...]]:
     return {trial: tuple(points) for trial, points in curves.items()}
 
 
+def read_layers(path: Path) -> tuple[LayerRow, ...]:
+    """The layers that are measured, by width, in the order of the forward pass; none where nothing is measured."""
+    with _reading(path) as connection:
+        rows = connection.execute("SELECT width, name, role, fan_in FROM layer ORDER BY width, id")
+        return tuple(LayerRow(*row) for row in rows)
+
+
+def read_alignment(path: Path, *, since: Since = Since.START) -> Mapping[int, tuple[AlignmentPoint, ...]]:
+    """Trial id -> its points by step, in the order of the forward pass; a trial without any is absent.
+
+    Args:
+        since: what changes are counted from.
+    """
+    points: dict[int, list[AlignmentPoint]] = {}
+    with _reading(path) as connection:
+        rows = connection.execute(
+            "SELECT trial, step, name, alpha, omega, u, product FROM alignment JOIN layer ON layer.id = layer "
+            "WHERE since = ? ORDER BY trial, step, layer",
+            (since.value,),
+        )
+        for trial, step, name, *gains in rows:
+            points.setdefault(trial, []).append(AlignmentPoint(step, name, since, *gains))
+    return {trial: tuple(found) for trial, found in points.items()}
+
+
 def _populations(connection: sqlite3.Connection) -> Iterator[PopulationRow]:
     members: dict[int, dict[int, tuple[int, list[int]]]] = {}
     rows = connection.execute(
@@ -128,10 +159,22 @@ def _reading(path: Path) -> Generator[sqlite3.Connection]:
     check_store(path)
     try:
         with closing(_connect(path)) as connection:
-            connection.execute("BEGIN")
-            yield connection
+            if _pragma(connection, "user_version") == SCHEMA_VERSION:
+                connection.execute("BEGIN")
+                yield connection
+                return
+            with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+                connection.backup(copy)
+                upgrade(copy)
+                yield copy
     except sqlite3.DatabaseError as error:
         raise ValueError(f"store {str(path)!r} cannot be read: {error}; it was left as it is") from error
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Bring a store of an older schema up to date, in one transaction."""
+    while (version := _pragma(connection, "user_version")) in UPGRADES:
+        connection.executescript(f"BEGIN IMMEDIATE; {UPGRADES[version]} COMMIT;")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -57,6 +57,51 @@ class CellRow:
     trial: int
 
 
+class Since(StrEnum):
+    """What a change is counted from: the weights at initialization, or those before the last update."""
+
+    START = "start"
+    UPDATE = "update"
+
+
+@dataclass(frozen=True)
+class AlignmentPoint:
+    """Log gains of one layer of one trial after one step; None where undefined.
+
+    Args:
+        layer: the tensor's name.
+        since: what the changes are counted from.
+        alpha, omega, u: natural logarithms of ||dW z_0|| / (||dW|| ||z_0||), ||W_0 dz|| / (||W_0|| ||dz||) and
+            ||dW dz|| / (||dW|| ||dz||), root mean squares over entries and tokens.
+        product: that of ||W z|| / (||W|| ||z||).
+    """
+
+    step: int
+    layer: str
+    since: Since
+    alpha: float | None
+    omega: float | None
+    u: float | None
+    product: float | None
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """A layer that is measured.
+
+    Args:
+        width: of the model.
+        name: of its weights.
+        role: `hidden` or `readout`.
+        fan_in: how many entries its products sum over.
+    """
+
+    width: int
+    name: str
+    role: str
+    fan_in: int
+
+
 class PopulationStatus(StrEnum):
     """How a population stands. Split: it did not fit on a device, and its trials went on as smaller populations."""
 
@@ -107,7 +152,7 @@ class PopulationRow:
 
 @dataclass(frozen=True)
 class StoredStudy:
-    """Everything in a store but its curves and measurements.
+    """Everything in a store but its curves and what was measured.
 
     Args:
         spec: the study's specification as it was given, YAML.

@@ -10,15 +10,22 @@ population   trials trained side by side; one that does not fit on a device is s
              step's batch runs, and whether blocks are recomputed
 composition  the members of a population from a step on: revision 0 before it starts, later ones for every change, each
              before it takes effect; a revision stands for all from its step on, whatever stood there before
-curve        training loss over steps; measurement: any other quantity of a tensor over steps
+curve        training loss over steps
+layer        the layers of each width whose alignment is measured, with their roles and fan-ins
+alignment    the log gains of a trial's layer over steps, natural logarithms, NULL where undefined; `since` says what
+             the changes dW and dz are counted from, and `product` is that of W z itself
+
+    SELECT step, name, exp(alpha), exp(omega), exp(u) FROM alignment JOIN layer ON layer.id = layer
+    WHERE trial = 1 AND since = 'start' ORDER BY name, step
 """
 
 APPLICATION_ID = 0x77777365
 """Marks a SQLite file as a store of this package ("wwse")."""
-SCHEMA_VERSION = 2
-"""1: populations could not be split, and a trial's recipe did not say when a finite loss counts as divergence."""
+SCHEMA_VERSION = 3
+"""1: populations could not be split, and a trial's recipe did not say when a finite loss counts as divergence.
+2: nothing was measured in training; a table `measurement` of one number a row stood empty."""
 
-SCHEMA = """
+_TABLES = """
 CREATE TABLE study (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   name TEXT NOT NULL,
@@ -93,12 +100,29 @@ CREATE TABLE curve (
   PRIMARY KEY (trial, step)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE measurement (
+"""
+_ALIGNMENT = """
+CREATE TABLE layer (
+  id INTEGER PRIMARY KEY,
+  width INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  role TEXT NOT NULL,
+  fan_in INTEGER NOT NULL,
+  UNIQUE (width, name)
+) STRICT;
+
+CREATE TABLE alignment (
   trial INTEGER NOT NULL REFERENCES trial (id),
+  layer INTEGER NOT NULL REFERENCES layer (id),
+  since TEXT NOT NULL CHECK (since IN ('start', 'update')),
   step INTEGER NOT NULL,
-  tensor TEXT NOT NULL,
-  quantity TEXT NOT NULL,
-  value REAL,
-  PRIMARY KEY (trial, step, tensor, quantity)
+  alpha REAL,
+  omega REAL,
+  u REAL,
+  product REAL,
+  PRIMARY KEY (trial, layer, since, step)
 ) STRICT, WITHOUT ROWID;
 """
+SCHEMA = _TABLES + _ALIGNMENT
+UPGRADES = {2: f"DROP TABLE IF EXISTS measurement; {_ALIGNMENT} PRAGMA user_version = 3;"}
+"""Version -> what makes a store of it one of the next; the last one makes what `SCHEMA` makes."""

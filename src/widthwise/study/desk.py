@@ -147,7 +147,9 @@ class Desk:
         self._read()
 
     def _split(self, population: int, lack: OutOfMemory) -> None:
-        if ended := split_stored(self._writer, self.job.store, self._corpus, population, lack):
+        if ended := split_stored(
+            self._writer, self.job.store, self._corpus, population, lack, measure=self.job.measure
+        ):
             self._tracker.end(population, ended)
         self._read()
 

@@ -96,7 +96,7 @@ class _LocalCrew:
 
     def train(self, desk: Desk, corpus: "Corpus") -> None:
         desk.register(runner.host_facts(self.chosen))
-        bench = Bench(corpus, self.chosen, desk.job.checkpoint_seconds)
+        bench = Bench(corpus, self.chosen, desk.job.checkpoint_seconds, desk.job.measure)
         while (task := desk.next_task()) is not None:
             try:
                 found = train_stored(bench, task, task.checkpoint(desk.job.store), _AtDesk(desk, task))

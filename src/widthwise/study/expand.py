@@ -1,11 +1,11 @@
 """From a specification to its trials: every cell resolved, equal recipes merged, trials put into populations."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from widthwise.records import CellRow
+from widthwise.records import CellRow, LayerRow
 from widthwise.scaling import (
     TRANSFORMER_ROLES,
     EpsilonPolicy,
@@ -41,6 +41,7 @@ class StudyPlan:
         trials: those that are new.
         populations: trial ids, in the order in which they train side by side.
         sizes: of each population; `members` is the most that its shape has in any.
+        layers: those that are measured, at every width.
     """
 
     base_width: int
@@ -49,6 +50,7 @@ class StudyPlan:
     cells: tuple[CellRow, ...]
     populations: tuple[tuple[int, ...], ...]
     sizes: tuple[PopulationSize, ...]
+    layers: tuple[LayerRow, ...] = ()
 
 
 def build_model(spec: StudySpec, width: int) -> "ReferenceModel":
@@ -102,6 +104,7 @@ def expand(
     ids = dict(known or {})
     trials: list[PlannedTrial] = []
     cells: list[CellRow] = []
+    layers: list[LayerRow] = []
     shared = _shared_parts(spec, corpus)
     for width in spec.widths:
         wanted = [
@@ -111,7 +114,9 @@ def expand(
         ]
         if not any(rates for _, rates in wanted):
             continue
-        shapes = {name: tensor.shape for name, tensor in build_model(spec, width).tensors().items()}
+        model = build_model(spec, width)
+        layers += measured_layers(spec, model)
+        shapes = {name: tensor.shape for name, tensor in model.tensors().items()}
         plans = _Plans(spec, _merged_roles(spec, shapes), width)
         for arm, seeds in wanted:
             common = {**shared, **_arm_parts(spec, arm, width, non_embedding(shapes))}
@@ -133,7 +138,30 @@ def expand(
         cells=tuple(cells),
         populations=tuple(ids for ids, _ in composed),
         sizes=tuple(size for _, size in composed),
+        layers=tuple(layers),
     )
+
+
+def measured_layers(spec: StudySpec, model: "ReferenceModel") -> Iterator[LayerRow]:
+    """The layers of a model whose alignment the study measures.
+
+    Raises:
+        ValueError: the specification names one that the model does not have.
+    """
+    if spec.measure is None:
+        return
+    roles, tensors = model_roles(model), model.tensors()
+    for name in spec.measure.alignment.plan(model, roles).layers:
+        yield LayerRow(model.width, name, roles[name], tensors[name].shape[0])
+
+
+def model_roles(model: "ReferenceModel") -> dict[str, str]:
+    """The role of every tensor of a reference model (imports torch)."""
+    from widthwise.models import MLP
+
+    rules = mlp_roles(model.window) if isinstance(model, MLP) else TRANSFORMER_ROLES
+    shapes = {name: tensor.shape for name, tensor in model.tensors().items()}
+    return {name: one.role.value for name, one in assign_roles(shapes, rules).items()}
 
 
 def _all_runs(spec: StudySpec, arm: Arm, width: int) -> Mapping[float, tuple[int, ...]]:

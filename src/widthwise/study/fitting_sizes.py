@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from widthwise.study.compose import PopulationSize, require_size
+from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class FittingSizes:
         members: exactly so many, as long as they fit in any way; None for as many as fit and end in time.
         minutes: how long a population may take by its estimate; None for the training room's own default.
         sharing: how many populations will share the device's memory.
+        measure: what is measured on the way.
+        starts: how many distinct starts the models of one width have, at most.
 
     Raises:
         ValueError: a size below 1, or minutes that are not positive; when applied, what does not fit.
@@ -35,6 +38,8 @@ class FittingSizes:
     members: int | None = None
     minutes: float | None = None
     sharing: int = 1
+    measure: MeasureSpec | None = None
+    starts: int = 1
 
     def __post_init__(self) -> None:
         if self.members is not None:
@@ -53,7 +58,7 @@ class FittingSizes:
         name = torch.cuda.get_device_name(self.device) if cuda else ""
         limit = {} if self.minutes is None else {"seconds_limit": 60 * self.minutes}
         chosen = population_for(
-            train_recipe(recipe),
+            train_recipe(recipe, self.measure),
             self.device,
             rate=throughput_of(name, cuda=cuda),
             corpus_tokens=self.corpus_tokens,
@@ -61,6 +66,7 @@ class FittingSizes:
             at_most=trials if cuda or self.members is not None else min(trials, POPULATION_SIZE),
             members=self.members,
             sharing=self.sharing,
+            starts=self.starts,
             **limit,
         )
         plan = chosen.activations

@@ -8,7 +8,7 @@ from widthwise.records import StoredStudy, check_store, read_study
 from widthwise.study.checkpoints import remove_checkpoints
 from widthwise.study.desk import Desk
 from widthwise.study.executor import Crew, Executor, Local
-from widthwise.study.expand import StudyPlan, expand
+from widthwise.study.expand import StudyPlan, expand, expand_arms
 from widthwise.study.fitting_sizes import FittingSizes
 from widthwise.study.run_state import Listener, Tracker
 from widthwise.study.runner import choose_device
@@ -135,6 +135,8 @@ def plan_study(
         members=members,
         minutes=minutes,
         sharing=sharing,
+        measure=spec.measure,
+        starts=len(spec.seeds) * len(expand_arms(spec)),
     )
     return expand(spec, corpus=corpus, population_size=sizes)
 
@@ -145,7 +147,8 @@ def _train_pending(
     """Train the populations that have not run, as the store's only writer."""
     with writing(store) as writer:
         study = read_study(store)  # by the one writer: nobody else can have finished a population since
-        job = Job(study.spec, study.corpus, crew.device, store.absolute(), checkpoint_seconds)
+        measure = parse_spec(study.spec).spec.measure
+        job = Job(study.spec, study.corpus, crew.device, store.absolute(), checkpoint_seconds, measure)
         tracker = Tracker(study, listener)
         crew.train(Desk(job, writer, corpus, tracker, longest_first=crew.longest_first), corpus)
         remove_checkpoints(store)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from widthwise.records import TrialRow, TrialStatus
-from widthwise.study.expand import RULES
+from widthwise.study.expand import RULES, model_roles
+from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.recipe import Recipe, unpack_numbers
 from widthwise.study.store import TrialResult
 from widthwise.theory import rate_power
@@ -67,6 +68,7 @@ def train_trials(
     corpus: "Corpus",
     *,
     device: "torch.device",
+    measure: MeasureSpec | None = None,
     progress: Callable[[int], None] | None = None,
     checkpoints: "Checkpoints | None" = None,
     record: "Record | None" = None,
@@ -77,6 +79,7 @@ def train_trials(
 
     Args:
         trials: all of one shape (`expand.shape_key`).
+        measure: what is measured on the way.
         progress: called now and then with the number of steps done.
         checkpoints, record: as `train_population` takes them.
         micro_batches, recompute: how a step's activations are kept small; see `train.ActivationPlan`.
@@ -86,7 +89,7 @@ def train_trials(
     """
     from widthwise.train import ActivationPlan, train_population
 
-    shared, members = training_inputs(trials)
+    shared, members = training_inputs(trials, measure)
     outcomes = train_population(
         shared,
         members,
@@ -100,12 +103,18 @@ def train_trials(
     return [trial_result(trial.id, outcome) for trial, outcome in zip(trials, outcomes, strict=True)]
 
 
-def training_inputs(trials: Sequence[TrialRow]) -> tuple["TrainRecipe", list["Member"]]:
-    """What a population shares, and what each of its trials has of its own, as the training room takes it."""
+def training_inputs(
+    trials: Sequence[TrialRow], measure: MeasureSpec | None
+) -> tuple["TrainRecipe", list["Member"]]:
+    """What a population shares, and what each of its trials has of its own, as the training room takes it.
+
+    Args:
+        measure: what is measured on the way.
+    """
     from widthwise.train import Member
 
     recipes: list[Recipe] = [json.loads(trial.recipe) for trial in trials]
-    shared = train_recipe(recipes[0])
+    shared = train_recipe(recipes[0], measure)
     power = rate_power(RULES[recipes[0]["optimizer"]["kind"]])
     tensors = shared.model.tensors()
     members = [
@@ -119,13 +128,14 @@ def training_inputs(trials: Sequence[TrialRow]) -> tuple["TrainRecipe", list["Me
     return shared, members
 
 
-def train_recipe(recipe: Recipe) -> "TrainRecipe":
-    """What a population shares, as the training room takes it."""
+def train_recipe(recipe: Recipe, measure: MeasureSpec | None = None) -> "TrainRecipe":
+    """What a population shares, as the training room takes it, with what is measured of it."""
     from widthwise.train import LossLimit, Precision, WarmupCosine
     from widthwise.train import Recipe as TrainRecipe
 
+    model = _model(recipe)
     return TrainRecipe(
-        model=_model(recipe),
+        model=model,
         update=_update(recipe),
         schedule=WarmupCosine(**recipe["schedule"]),
         batch=recipe["batch"],
@@ -133,6 +143,7 @@ def train_recipe(recipe: Recipe) -> "TrainRecipe":
         validation_windows=recipe["validation_windows"],
         curve_points=CURVE_POINTS,
         loss_limit=LossLimit(**recipe["divergence"]),
+        alignment=None if measure is None else measure.alignment.plan(model, model_roles(model)),
     )
 
 
@@ -178,4 +189,5 @@ def trial_result(trial: int, outcome: "Outcome") -> TrialResult:
         step=None if divergence is None else divergence.step,
         validation_loss=outcome.validation_loss,
         curve=outcome.curve,
+        alignment=outcome.alignment,
     )

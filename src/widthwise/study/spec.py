@@ -23,6 +23,8 @@ from pydantic import Field, field_validator, model_validator
 from widthwise.scaling import Anchor, Gauge
 from widthwise.study.arm_spec import ArmSpec
 from widthwise.study.fields import Count, MistakesError, Section, Seed
+from widthwise.study.horizon import Steps
+from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.optimizer_spec import OptimizerSpec
 from widthwise.study.rate_spec import LearningRates, RateGrid
 from widthwise.study.training_spec import TrainingSpec
@@ -62,6 +64,7 @@ class StudySpec(Section):
     training: TrainingSpec
     corpus: Annotated[str, Field(min_length=1)]
     validation_windows: Count = 64
+    measure: MeasureSpec | None = None
 
     @field_validator("widths")
     @classmethod
@@ -79,7 +82,11 @@ class StudySpec(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "StudySpec":
-        found = [*self._heads(), *(line for i, arm in enumerate(self.arms) for line in self._arm(i, arm))]
+        found = [
+            *self._heads(),
+            *self._measured(),
+            *(line for i, arm in enumerate(self.arms) for line in self._arm(i, arm)),
+        ]
         if found:
             raise MistakesError(found)
         return self
@@ -98,6 +105,18 @@ class StudySpec(Section):
                 f"change them or choose a head_dim that divides all of {list(self.all_widths)}",
             )
         ]
+
+    def _measured(self) -> list[tuple[str, str]]:
+        length = self.training.length
+        if self.measure is None or not isinstance(length, Steps):
+            return []
+        every = self.measure.alignment.every
+        if every <= length.steps:
+            return []
+        what = (
+            f"{every} is more than the {length.steps} steps of training: nothing would be measured; lower it"
+        )
+        return [("measure.alignment.every", what)]
 
     def _arm(self, position: int, arm: ArmSpec) -> list[tuple[str, str]]:
         """What contradicts the rest in one arm."""

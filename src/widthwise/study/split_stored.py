@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from widthwise.records import PopulationRow, TrialStatus, read_study
 from widthwise.study import runner
 from widthwise.study.checkpoints import checkpoint_path
+from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.store import StoreWriter, TrialResult
 from widthwise.study.task import OutOfMemory
 from widthwise.study.train_stored import stored_revisions
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def split_stored(
-    writer: StoreWriter, store: Path, corpus: "Corpus", population: int, lack: OutOfMemory
+    writer: StoreWriter,
+    store: Path,
+    corpus: "Corpus",
+    population: int,
+    lack: OutOfMemory,
+    *,
+    measure: MeasureSpec | None = None,
 ) -> int:
     """Record that a population goes on as smaller ones, or, if it is one trial, that this has failed.
 
@@ -25,6 +32,7 @@ def split_stored(
 
     Args:
         store: the file that is open in `writer`.
+        measure: what is measured on the way.
 
     Returns:
         How many trials of it have ended, if it was the last of them that failed; 0 if it was split.
@@ -32,7 +40,7 @@ def split_stored(
     study = read_study(store)
     row = next(p for p in study.populations if p.id == population)
     trials = [study.trials[id_] for id_ in row.trials]
-    recipe, members = runner.training_inputs(trials)
+    recipe, members = runner.training_inputs(trials, measure)
     path = checkpoint_path(store, population)
     found = _checkpoint(path, row, recipe, members, corpus)
     if found is not None and not _save_parts(writer, store, found, recipe, members, corpus):

@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from widthwise.records import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, TrialStatus, check_store
+from widthwise.records import (
+    APPLICATION_ID,
+    SCHEMA,
+    SCHEMA_VERSION,
+    AlignmentPoint,
+    TrialStatus,
+    check_store,
+    upgrade,
+)
 from widthwise.study.checkpoints import CHECKPOINTS
 from widthwise.study.expand import StudyPlan
 from widthwise.study.recipe import canonical_json
@@ -32,6 +40,7 @@ class TrialResult:
     step: int | None
     validation_loss: float | None
     curve: tuple[tuple[int, float], ...]
+    alignment: tuple[AlignmentPoint, ...] = ()
 
 
 def create_store(path: Path, *, name: str, spec: str, corpus: str, plan: StudyPlan) -> None:
@@ -90,6 +99,10 @@ def _write_plan(
     connection.executemany(
         "INSERT INTO cell VALUES (?, ?, ?, ?, ?)",
         [(c.arm, c.width, c.learning_rate, c.seed, c.trial) for c in plan.cells],
+    )
+    connection.executemany(
+        "INSERT INTO layer (width, name, role, fan_in) VALUES (?, ?, ?, ?)",
+        [(layer.width, layer.name, layer.role, layer.fan_in) for layer in plan.layers],
     )
     for id_, (trials, size) in enumerate(zip(plan.populations, plan.sizes, strict=True), start=1):
         connection.execute(
@@ -194,6 +207,23 @@ class StoreWriter:
             self._connection.executemany(
                 "INSERT INTO curve VALUES (?, ?, ?)", [(r.trial, step, loss) for step, loss in r.curve]
             )
+            if r.alignment:
+                self._write_alignment(r.trial, r.alignment)
+
+    def _write_alignment(self, trial: int, points: Sequence[AlignmentPoint]) -> None:
+        layers = dict(
+            self._connection.execute(
+                "SELECT name, id FROM layer WHERE width = (SELECT width FROM cell WHERE trial = ? LIMIT 1)",
+                (trial,),
+            )
+        )
+        self._connection.executemany(
+            "INSERT INTO alignment VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (trial, layers[p.layer], p.since.value, p.step, p.alpha, p.omega, p.u, p.product)
+                for p in points
+            ],
+        )
 
 
 @contextmanager
@@ -209,6 +239,7 @@ def writing(path: Path) -> Iterator[StoreWriter]:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            upgrade(connection)
         except sqlite3.OperationalError as error:
             raise ValueError(
                 f"store {str(path)!r} cannot be written: {error}; copy it to another folder"

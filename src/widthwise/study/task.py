@@ -10,6 +10,7 @@ from pathlib import Path
 
 from widthwise.records import PopulationRow, TrialRow
 from widthwise.study.checkpoints import checkpoint_path
+from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.store import TrialResult
 
 
@@ -23,6 +24,7 @@ class Job:
         device: `cpu` or `cuda`.
         store: the store's file, absolute; checkpoints lie beside it.
         checkpoint_seconds: how often the state of a population in training is kept.
+        measure: what is measured on the way.
     """
 
     spec: str
@@ -30,6 +32,7 @@ class Job:
     device: str
     store: Path
     checkpoint_seconds: float
+    measure: MeasureSpec | None = None
 
 
 @dataclass(frozen=True)

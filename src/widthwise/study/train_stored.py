@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from widthwise.records import PopulationRow
 from widthwise.study import runner
+from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.task import OutOfMemory, Task, Trained
 
 if TYPE_CHECKING:
@@ -36,11 +37,12 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Bench:
-    """Where populations are trained: the text, the device, and where and how often their state is kept."""
+    """Where populations are trained: the text, the device, how often their state is kept, and what is measured."""
 
     corpus: "Corpus"
     device: "torch.device"
     checkpoint_seconds: float
+    measure: MeasureSpec | None = None
 
 
 def train_stored(bench: Bench, task: Task, checkpoint: Path, reporter: Reporter) -> Trained | OutOfMemory:
@@ -57,6 +59,7 @@ def train_stored(bench: Bench, task: Task, checkpoint: Path, reporter: Reporter)
             task.trials,
             bench.corpus,
             device=bench.device,
+            measure=bench.measure,
             progress=reporter.at_step,
             checkpoints=Checkpoints(checkpoint, bench.checkpoint_seconds),
             record=TaskRecord(task.population, reporter),

@@ -94,7 +94,7 @@ def open_bench(job: Job) -> Bench:
             f"corpus {corpus.name!r} is another text for a worker than for the process that writes the store "
             f"(SHA-256 {corpus.digest[:12]} instead of {job.corpus[:12]}); give all of them the same"
         )
-    return Bench(corpus, runner.choose_device(job.device), job.checkpoint_seconds)
+    return Bench(corpus, runner.choose_device(job.device), job.checkpoint_seconds, job.measure)
 
 
 class ToWriter:

@@ -5,7 +5,7 @@ returns each member's `Outcome`. `Checkpoints` keep its state on the way, a `Rec
 `population_for` says how many members a device holds, `member_memory` why. torch and numpy alone.
 """
 
-from widthwise.train.alignment_plan import AlignmentPlan, AlignmentPoint, Since, matrix_layers
+from widthwise.train.alignment_plan import AlignmentPlan, matrix_layers
 from widthwise.train.checkpoint import (
     Checkpoint,
     Checkpoints,
@@ -35,7 +35,6 @@ __all__ = [
     "WHOLE",
     "ActivationPlan",
     "AlignmentPlan",
-    "AlignmentPoint",
     "Checkpoint",
     "Checkpoints",
     "Corpus",
@@ -51,7 +50,6 @@ __all__ = [
     "Recipe",
     "Record",
     "Revision",
-    "Since",
     "Throughput",
     "TrainingStep",
     "WarmupCosine",

@@ -17,15 +17,15 @@ NUMBERS = 13 * 8
 """Bytes of a layer, series and step: its four log gains, of which three copies are made when a run ends."""
 
 
-def measuring_terms(recipe: Recipe, plan: AlignmentPlan) -> list[Term]:
+def measuring_terms(recipe: Recipe, plan: AlignmentPlan, starts: int, starts_bytes: int | None) -> list[Term]:
     """What does not grow with P: the distinct starts, on the device if there is room, and the probe."""
     numbers = recipe.model.parameter_count
-    starts = FLOAT * numbers * plan.starts
-    if plan.device_bytes is not None:
-        starts = min(starts, plan.device_bytes)
+    size = FLOAT * numbers * starts
+    if starts_bytes is not None:
+        size = min(size, starts_bytes)
     tokens = _tokens(recipe, plan)
     return [
-        Term("starts", starts, f"at most {FLOAT} B x {numbers:,} parameters x {plan.starts}"),
+        Term("starts", size, f"at most {FLOAT} B x {numbers:,} parameters x {starts}"),
         Term("probe", ID * tokens, f"{ID} B x {tokens:,} tokens"),
     ]
 

@@ -1,19 +1,12 @@
-"""What is measured of alignment while a population trains, and what was found."""
+"""What is measured of alignment while a population trains."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from widthwise.models import ReferenceModel
+from widthwise.records import Since
 
 TOKENS = 256
 """Tokens of the probe unless asked otherwise: beyond them a log gain, pooled over tokens, moves by about 0.01."""
-
-
-class Since(StrEnum):
-    """What a change is counted from: the weights at initialization, or those before the last update."""
-
-    START = "start"
-    UPDATE = "update"
 
 
 @dataclass(frozen=True)
@@ -25,9 +18,6 @@ class AlignmentPlan:
         layers: names of matrix layers, each once; see `matrix_layers`.
         tokens: of the probe, held-out text in whole windows of the model's context; at least so many.
         since: what changes are counted from, each a series of its own.
-        starts: how many distinct starts the members have at most; for the prediction of memory.
-        device_bytes: W_0 is kept on the device if it takes no more than this; None for no bound.
-        host_bytes: else in the host's memory, if no more than this; else it is drawn again each time.
 
     Raises:
         ValueError: a number below 1, no layer, or nothing to count from.
@@ -37,12 +27,9 @@ class AlignmentPlan:
     layers: tuple[str, ...]
     tokens: int = TOKENS
     since: tuple[Since, ...] = (Since.START,)
-    starts: int = 1
-    device_bytes: int | None = None
-    host_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        for name, number in (("every", self.every), ("tokens", self.tokens), ("starts", self.starts)):
+        for name, number in (("every", self.every), ("tokens", self.tokens)):
             if number < 1:
                 raise ValueError(f"alignment: {name} is {number}; it must be at least 1")
         if not self.layers:
@@ -88,23 +75,3 @@ def matrix_layers(model: ReferenceModel) -> tuple[str, ...]:
         ('hidden.0', 'hidden.1', 'readout')
     """
     return tuple(name for name, tensor in model.tensors().items() if tensor.multiplied)
-
-
-@dataclass(frozen=True)
-class AlignmentPoint:
-    """Log gains of one layer after one step; None where undefined.
-
-    Args:
-        since: what the change is counted from.
-        alpha, omega, u: natural logarithms of ||dW z_0|| / (||dW|| ||z_0||), ||W_0 dz|| / (||W_0|| ||dz||) and
-            ||dW dz|| / (||dW|| ||dz||), root mean squares over entries and tokens.
-        product: that of ||W z|| / (||W|| ||z||).
-    """
-
-    step: int
-    layer: str
-    since: Since
-    alpha: float | None
-    omega: float | None
-    u: float | None
-    product: float | None

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from widthwise.records import AlignmentPoint, Since
 from widthwise.train.alignment import log_gains
-from widthwise.train.alignment_plan import AlignmentPlan, AlignmentPoint, Since
+from widthwise.train.alignment_plan import AlignmentPlan
+from widthwise.train.available import kept_bytes
 from widthwise.train.batches import validation_windows
 from widthwise.train.corpus import Corpus
 from widthwise.train.member import Member, Recipe
@@ -42,14 +44,11 @@ class AlignmentRecorder:
     ) -> None:
         plan.require(recipe.model)
         self._plan, self._population = plan, population
+        device = next(iter(population.parameters.values())).device
+        on_device, on_host = kept_bytes(device)
         self._start = initial_reference(
-            recipe,
-            members,
-            population.parameters,
-            device_bytes=plan.device_bytes,
-            host_bytes=plan.host_bytes,
+            recipe, members, population.parameters, device_bytes=on_device, host_bytes=on_host
         )
-        device = self._start.rows.device
         context = recipe.model.context
         windows_BxT1 = validation_windows(
             corpus, windows=plan.windows(context), context=context, device=device

@@ -17,6 +17,17 @@ def free_bytes(device: torch.device) -> int:
     return host_bytes(_MEMINFO, _GROUP)
 
 
+def kept_bytes(device: torch.device) -> tuple[int, int]:
+    """How much of a device's memory, and else of its host's, may be taken up by weights that are kept to compare with.
+
+    An eighth of all that a CUDA device has, a quarter of what is free of a CPU's, and half of what the host has free.
+    """
+    free = host_bytes(_MEMINFO, _GROUP)
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory // 8, free // 2
+    return free // 4, free // 2
+
+
 def host_bytes(meminfo: Path, group: Path) -> int:
     """The free memory of a Linux machine, no more than its control group is allowed; elsewhere half of all there is.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from widthwise.train.alignment_plan import AlignmentPoint, Since
+from widthwise.records import AlignmentPoint, Since
 from widthwise.train.checkpoint_file import read_tensors, write_tensors
 from widthwise.train.corpus import Corpus
 from widthwise.train.member import Divergence, Member, Outcome, Recipe

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from widthwise.train.activation_table import activation_table
-from widthwise.train.available import free_bytes
+from widthwise.train.available import free_bytes, kept_bytes
 from widthwise.train.execution import Execution, execution_for
 from widthwise.train.member import Recipe
 from widthwise.train.memory import member_memory, program_memory
@@ -146,6 +146,7 @@ def population_for(
     corpus_tokens: int,
     data_seeds: int,
     at_most: int,
+    starts: int = 1,
     members: int | None = None,
     sharing: int = 1,
     seconds_limit: float = SECONDS_LIMIT,
@@ -153,7 +154,7 @@ def population_for(
     """`choose_population` on a device as it is now.
 
     Args:
-        corpus_tokens, data_seeds: see `program_memory`.
+        corpus_tokens, data_seeds, starts: see `program_memory`.
         at_most: the members that there are, or the largest P that is wanted.
         members: exactly so many, whatever time they take; None for as many as fit and end in time.
         sharing: how many populations share what is free.
@@ -168,7 +169,14 @@ def population_for(
         available_bytes=free_bytes(device) // sharing,
         rate=rate,
         execution=execution,
-        program=program_memory(recipe, execution, corpus_tokens=corpus_tokens, data_seeds=data_seeds),
+        program=program_memory(
+            recipe,
+            execution,
+            corpus_tokens=corpus_tokens,
+            data_seeds=data_seeds,
+            starts=min(starts, at_most),
+            starts_bytes=kept_bytes(device)[0] // sharing,
+        ),
         seconds_limit=seconds_limit,
         at_least=1 if exact is None else exact,
         at_most=at_most if exact is None else exact,

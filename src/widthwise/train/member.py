@@ -7,8 +7,9 @@ from enum import StrEnum
 
 from widthwise.models import ReferenceModel
 from widthwise.optim import MemberUpdate
+from widthwise.records import AlignmentPoint
 from widthwise.scaling import TensorNumbers
-from widthwise.train.alignment_plan import AlignmentPlan, AlignmentPoint
+from widthwise.train.alignment_plan import AlignmentPlan
 from widthwise.train.schedule import WarmupCosine
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from widthwise.optim import AdafactorUpdate, SgdUpdate
+from widthwise.records import Since
 from widthwise.train.activation_table import (
     ID,
     activation_table,
@@ -22,7 +23,6 @@ from widthwise.train.activation_table import (
     widths,
 )
 from widthwise.train.alignment_memory import measuring_moments, measuring_terms
-from widthwise.train.alignment_plan import Since
 from widthwise.train.execution import SIZES, Execution
 from widthwise.train.member import Recipe
 from widthwise.train.memory_sums import MemberMemory, Moment, ProgramMemory, Term
@@ -80,13 +80,21 @@ def member_memory(recipe: Recipe, execution: Execution) -> MemberMemory:
 
 
 def program_memory(
-    recipe: Recipe, execution: Execution, *, corpus_tokens: int, data_seeds: int
+    recipe: Recipe,
+    execution: Execution,
+    *,
+    corpus_tokens: int,
+    data_seeds: int,
+    starts: int = 1,
+    starts_bytes: int | None = None,
 ) -> ProgramMemory:
     """The bytes that do not grow with P.
 
     Args:
         corpus_tokens: of the training stream, a byte each.
         data_seeds: S, the streams of batches.
+        starts: how many distinct starts the members have, at most; what is measured is compared with them.
+        starts_bytes: the most of the device's memory that these may take; None for no bound.
 
     Example:
         >>> from widthwise.models import MLP
@@ -108,7 +116,7 @@ def program_memory(
         Term("validation windows", ID * windows * length, f"{ID} B x {windows} windows x {length} tokens"),
     ]  # fmt: skip
     if recipe.alignment is not None:
-        terms += measuring_terms(recipe, recipe.alignment)
+        terms += measuring_terms(recipe, recipe.alignment, starts, starts_bytes)
     if execution.cuda:
         terms.append(Term("workspaces of matrix products", WORKSPACES, "32 MiB x 3 streams"))
         terms.append(Term("loaded kernels", LOADED, "assumed"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from widthwise.train.alignment_plan import AlignmentPoint
+from widthwise.records import AlignmentPoint
 from widthwise.train.alignment_recorder import AlignmentRecorder
 from widthwise.train.batches import Batches, validation_windows
 from widthwise.train.compaction import pays
