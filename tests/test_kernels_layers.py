@@ -175,7 +175,7 @@ def test_rows_wider_than_a_tile_of_logits(vocabulary: int, monkeypatch: pytest.M
 
 
 def test_tiles_of_rows_that_span_members(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(READOUT, "ELEMENTS", 64 * 8)
+    monkeypatch.setattr(READOUT, "FEW", 64 * 8)
     assert_equals_plain(readout_layer(3, 21, 24, 7))
 
 

@@ -49,8 +49,8 @@ def cross_entropy(
     top = tl.max(largest, 1)
     total_of_row = tl.sum(total * tl.exp2(largest - top[:, None]), 1)
     normalizer = top + tl.log2(total_of_row)
-    chosen = scale * tl.load(logits + start + target, mask=present, other=0.0).to(tl.float32)
-    tl.store(losses + row, normalizer * 0.6931471805599453 - chosen, mask=present)
+    chosen = in_bits * tl.load(logits + start + target, mask=present, other=0.0).to(tl.float32)
+    tl.store(losses + row, (normalizer - chosen) * 0.6931471805599453, mask=present)
     if GRADIENT:
         tl.debug_barrier()  # another warp's target may lie where this one writes
         for first in range(0, stride, COLUMNS):
