@@ -5,7 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from widthwise.analysis import AlignmentRow, Pool, Weighting, measured_layers, over_training
+from widthwise.analysis import (
+    AlignmentRow,
+    Pool,
+    Weighting,
+    measured_layers,
+    measured_over_training,
+    over_training,
+)
 from widthwise.theory import (
     ADAM,
     SOLVER_QUANTITIES,
@@ -167,3 +174,23 @@ def test_what_cannot_be_measured_is_refused() -> None:
         with pytest.raises(ValueError, match=message):
             measured_layers(wrong)
     assert len(SOLVER_QUANTITIES) == 3
+
+
+# Over training
+
+
+def test_exponents_at_every_time() -> None:
+    early = [replace(one, progress=0.25, log_gain=0.9 * math.log(one.width)) for one in rows_of()]
+    found = measured_over_training([*rows_of(), *early])
+    assert list(found) == [0.25, 1.0]
+    assert found[0.25]["hidden"].alpha.value == pytest.approx(0.9, abs=1e-12)
+    assert found[1.0] == measured_layers(rows_of())
+
+
+def test_times_at_which_something_is_undefined_are_left_out() -> None:
+    early = [
+        replace(one, progress=0.25, log_gain=NAN if one.layer == "readout.1" else 0.0) for one in rows_of()
+    ]
+    assert list(measured_over_training([*rows_of(), *early])) == [1.0]
+    with pytest.raises(ValueError, match="no time of training at which"):
+        measured_over_training(early)

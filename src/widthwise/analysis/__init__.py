@@ -28,7 +28,7 @@ from widthwise.analysis.evaluation_table import (
 )
 from widthwise.analysis.evidence import Evidence
 from widthwise.analysis.fitted_table import FittedTable, fit_table
-from widthwise.analysis.measured_layers import measured_layers
+from widthwise.analysis.measured_layers import measured_layers, measured_over_training
 from widthwise.analysis.observation import Observation
 from widthwise.analysis.over_training import WHOLE, Weighting, over_training
 from widthwise.analysis.result import (
@@ -88,6 +88,7 @@ __all__ = [
     "headroom",
     "judge_claims",
     "measured_layers",
+    "measured_over_training",
     "over_training",
     "read_table",
     "sensitivity",

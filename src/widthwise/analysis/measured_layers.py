@@ -57,3 +57,28 @@ def _alignment(name: str, exponents: dict[str, AlignmentExponent]) -> MeasuredAl
         if one.undefined:
             raise ValueError(f"{name!r}: {quantity} is undefined: {one.undefined}")
     return MeasuredAlignment(**{str(quantity): one.exponent for quantity, one in exponents.items()})
+
+
+def measured_over_training(
+    rows: Iterable[AlignmentRow], *, level: float = LEVEL
+) -> dict[float, dict[str, MeasuredAlignment]]:
+    """Progress -> role -> its exponents over widths then; times at which one is undefined are left out.
+
+    Args:
+        rows: every measurement of every run, at the same progress in all runs.
+
+    Raises:
+        ValueError: no rows, no time at which every exponent is defined, and what `alignment_exponents` refuses.
+    """
+    wanted = [row for row in rows if row.quantity in SOLVER_QUANTITIES]
+    found: dict[float, dict[str, dict[str, AlignmentExponent]]] = {}
+    for one in alignment_exponents(wanted, pool=Pool.ROLE, level=level):
+        found.setdefault(one.progress, {}).setdefault(one.name, {})[one.quantity] = one
+    defined = {
+        progress: {name: settle_omega(_alignment(name, exponents)) for name, exponents in roles.items()}
+        for progress, roles in sorted(found.items())
+        if not any(one.undefined for exponents in roles.values() for one in exponents.values())
+    }
+    if not defined:
+        raise ValueError("there is no time of training at which alpha, omega and u of every role are defined")
+    return defined

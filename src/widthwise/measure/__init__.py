@@ -3,7 +3,9 @@
 `coordinate_check` trains a planned model a few steps at several widths and compares the slopes of what it measures with
 theory's. `plan_ladder` makes the plans of many widths from one description. `measure_epsilon` compares an optimizer's
 epsilon with what it is added to; an `EpsilonMonitor` does so every so many steps. `measure_alignment` measures how
-weights, their change since a reference (a `Snapshot`, a `Redraw`, ...) and activations are aligned.
+weights, their change since a reference (a `Snapshot`, a `Redraw`, ...) and activations are aligned. An
+`AlignmentSchedule` (experimental) multiplies a plan's rates by what alignment measured at small widths allows; an
+`AlignmentWatch` says where that of a large run is another.
 """
 
 from widthwise.measure.alignment_json import load_alignment
@@ -16,6 +18,8 @@ from widthwise.measure.alignment_report import (
     LookedUp,
     Unmeasured,
 )
+from widthwise.measure.alignment_schedule import AlignmentSchedule
+from widthwise.measure.alignment_watch import AlignmentWarning, AlignmentWatch
 from widthwise.measure.check_result import CoordinateCheck
 from widthwise.measure.coordinate_check import coordinate_check
 from widthwise.measure.epsilon_monitor import EpsilonMonitor
@@ -31,6 +35,9 @@ from widthwise.measure.verdict import CheckRow, Margins, Verdict
 
 __all__ = [
     "AlignmentReport",
+    "AlignmentSchedule",
+    "AlignmentWarning",
+    "AlignmentWatch",
     "CheckRow",
     "CoordinateCheck",
     "EpsilonMonitor",

@@ -17,6 +17,7 @@ from widthwise.scaling.make_plan import make_plan, plan_from
 from widthwise.scaling.muon import muon_with_adamw
 from widthwise.scaling.numbers import TensorNumbers, resolve
 from widthwise.scaling.rate_constants import UNIT_CONSTANTS, RateConstants
+from widthwise.scaling.rate_path import RatePath, make_rate_path
 from widthwise.scaling.reference_plan import (
     Anchor,
     EpsilonPolicy,
@@ -26,6 +27,7 @@ from widthwise.scaling.reference_plan import (
     make_reference_plan,
 )
 from widthwise.scaling.reference_roles import TRANSFORMER_ROLES, TensorRole, assign_roles, mlp_roles
+from widthwise.scaling.role_groups import groups_by_role
 from widthwise.scaling.rules import Rule
 from widthwise.scaling.scaling_plan import PlanRow, ScalingPlan
 from widthwise.scaling.weight_decay import COUPLED, INDEPENDENT, Coupled, Independent, Timescale, WeightDecay
@@ -49,6 +51,7 @@ __all__ = [
     "ModelDescription",
     "PlanRow",
     "RateConstants",
+    "RatePath",
     "ReferencePlan",
     "ReferenceRow",
     "Rule",
@@ -64,7 +67,9 @@ __all__ = [
     "description_to_json",
     "fit_growth",
     "fit_initializer",
+    "groups_by_role",
     "make_plan",
+    "make_rate_path",
     "make_reference_plan",
     "mlp_roles",
     "muon_with_adamw",
