@@ -57,7 +57,7 @@ def test_a_study_in_the_layout_of_table_e1() -> None:
     entry = rows["adam", "mup", 1024][1]
     assert entry is not None
     assert entry.loss == pytest.approx(2.2 + 2**-1.5, abs=3e-3)  # three seeds of scatter 1e-3
-    noise = study.table.noise
+    noise = study.table.noises[""]
     assert noise is not None
     t = student_quantile(0.95, noise.degrees_of_freedom)
     assert entry.half_width == pytest.approx(t * noise.level / math.sqrt(3), rel=1e-12)

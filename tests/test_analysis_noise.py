@@ -62,7 +62,7 @@ def test_seeds_at_the_best_rate_alone_give_the_noise() -> None:
     # Scatter -0.003, 0, 0.003 over 2 + 2 degrees of freedom: sigma_p = 0.003. The vertex t = -1/4 of 0.02 (t + 1/4)^2
     # moves by -p'[dy](t) / 0.04, with Lagrange's derivatives (t - 1/2, -2 t, t + 1/2) = (-3/4, 1/2, 1/4).
     runs = runs_with_seeds_at((0,))
-    noise = fit_table(runs).noise
+    noise = fit_table(runs).noises[""]
     assert noise is not None
     assert noise.degrees_of_freedom == 4
     assert noise.level == pytest.approx(0.003, rel=1e-9)
@@ -76,7 +76,7 @@ def test_seeds_at_the_best_rate_alone_give_the_noise() -> None:
 
 
 def test_seeds_at_every_rate_come_before_the_scatter() -> None:
-    noise = fit_table(runs_with_seeds_at(tuple(range(-4, 5)))).noise
+    noise = fit_table(runs_with_seeds_at(tuple(range(-4, 5)))).noises[""]
     assert noise is not None
     assert noise.sigma == pytest.approx(0.0, abs=1e-12)  # what all rates of a seed share moves no optimum
     assert noise.level == pytest.approx(0.003, rel=1e-9)
@@ -155,8 +155,9 @@ def test_exponent_interval_recomputed_from_the_seeds() -> None:
     squares = sum(float((f.local.shifts**2).sum()) for f in fits if f.local)
     sigma = math.sqrt(squares / 7)
     result = transfer(study.observations)
-    assert result.degrees_of_freedom == 7
-    assert result.noise == pytest.approx(sigma, rel=1e-12)
+    (noise,) = result.noises
+    assert noise.degrees_of_freedom == 7
+    assert noise.sigma == pytest.approx(sigma, rel=1e-12)
     exponent = result.results[1].exponent
     assert exponent.statistical is not None
     assert exponent.exponent is not None

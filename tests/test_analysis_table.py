@@ -119,3 +119,13 @@ def test_validate_refuses(observations: tuple[Observation, ...], says: str) -> N
 
 def test_validate_accepts_the_smallest_table() -> None:
     validate(GOOD)
+
+
+def test_a_column_of_optimizers_groups_the_noise(tmp_path: Path) -> None:
+    rows = [f"{w},p,{2.0**x},0,{2 + x * x},adam" for w in (64, 128) for x in range(-3, 4)]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["width,prescription,rate,seed,loss,optimizer", *rows]))
+    assert {o.group for o in read_table(path)} == {"adam"}
+    path.write_text(path.read_text().replace("adam", "sgd", 1))
+    with pytest.raises(ValueError, match=r"t\.csv: prescription 'p' has runs of the groups 'sgd' and 'adam'"):
+        read_table(path)

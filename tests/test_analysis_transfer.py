@@ -76,8 +76,8 @@ def test_offset_interval_by_hand() -> None:
     result = transfer(table, level=0.9)
     found = result.results[0]
     spread = np.std([c.parabola - c.cubic for c in found.cells if c.parabola and c.cubic], ddof=1)
-    assert result.noise is not None
-    s_2, b_2 = result.noise**2 * 2 / 3, 2 * float(spread) ** 2
+    (noise,) = result.noises
+    s_2, b_2 = noise.sigma**2 * 2 / 3, 2 * float(spread) ** 2
     nu = (s_2 + b_2) ** 2 / (s_2**2 / 6 + b_2**2 / 2)
     half = stats.t.ppf(0.95, nu) * math.sqrt(s_2 + b_2)
     floor = stats.t.ppf(0.95, 6) * math.sqrt(s_2)
@@ -243,7 +243,7 @@ def test_systematic_is_the_distance_of_the_two_fits() -> None:
 def test_equal_losses_at_two_widths_are_different_runs() -> None:
     table = runs(optima={128: -7.0}, noise=0.001)
     both = (*table, *(replace(o, width=256) for o in table))
-    assert transfer(both).degrees_of_freedom == 2
+    assert transfer(both).noises[0].degrees_of_freedom == 2
 
 
 def test_flagged_base_is_undecided() -> None:
@@ -258,8 +258,7 @@ def test_one_seed_is_undecided_with_the_estimate_and_the_remedy() -> None:
     result = transfer(runs(optima={128: -7.0, 512: -8.0}, seeds=1))
     found = result.results[0]
     assert found.verdict is Verdict.UNDECIDED
-    assert result.noise is None
-    assert result.degrees_of_freedom == 0
+    assert result.noises == ()
     assert found.exponent.exponent == pytest.approx(-0.5, abs=1e-3)
     assert found.exponent.statistical is found.exponent.total is None
     assert found.cells[0].best is not None
@@ -328,8 +327,8 @@ def changed(change: Callable[[Observation], Observation]) -> TransferResult:
 
 def assert_equal_findings(found: TransferResult, expected: TransferResult, *, shift: float = 0.0) -> None:
     """Exponents, regrets and noise agree, and optima are shifted; rounding alone differs."""
-    assert found.noise == pytest.approx(expected.noise, rel=1e-6)
-    assert found.degrees_of_freedom == expected.degrees_of_freedom
+    assert found.noises[0].sigma == pytest.approx(expected.noises[0].sigma, rel=1e-6)
+    assert found.noises[0].degrees_of_freedom == expected.noises[0].degrees_of_freedom
     for a, b in zip(found.results, expected.results, strict=True):
         assert [c.best for c in a.cells] == pytest.approx([(c.best or 0) + shift for c in b.cells], abs=1e-7)
         assert a.exponent.exponent == pytest.approx(b.exponent.exponent, abs=1e-7)
@@ -381,8 +380,29 @@ def test_scaling_the_losses_changes_nothing(factor: float) -> None:
     assert_equal_findings(changed(lambda o: replace(o, loss=(o.loss or 0) * factor)), RESULT)
 
 
+def test_noise_is_pooled_within_a_group() -> None:
+    """A loud optimizer beside a quiet one: each keeps its own intervals, as if the other were not there."""
+    quiet = [replace(o, group="adam") for o in runs(optima={128: -7.0, 256: -7.3}, noise=1e-4)]
+    loud = [
+        replace(o, group="sgd") for o in runs(optima={128: -7.0, 256: -7.3}, noise=1e-3, prescription="q")
+    ]
+    both = transfer([*quiet, *loud])
+    assert [noise.group for noise in both.noises] == ["adam", "sgd"]
+    assert both.results[0] == transfer(quiet).results[0]
+    assert both.results[1] == transfer(loud).results[0]
+    mixed = transfer([replace(o, group="") for o in (*quiet, *loud)])
+    assert len(mixed.noises) == 1
+    assert mixed.results[0] != both.results[0]
+
+
+def test_a_prescription_of_two_groups_is_refused() -> None:
+    table = runs(optima={128: -7.0, 256: -7.3})
+    with pytest.raises(ValueError, match="prescription 'p' has runs of the groups 'adam' and ''"):
+        transfer([replace(table[0], group="adam"), *table[1:]])
+
+
 def test_a_shared_base_adds_no_degrees_of_freedom() -> None:
-    assert RESULT.degrees_of_freedom == 7  # one base and six other cells, two seeds each
+    assert RESULT.noises[0].degrees_of_freedom == 7  # one base and six other cells, two seeds each
     assert any(note.startswith("2 of 9 optima repeat the same runs") for note in RESULT.notes)
     # without names the runs are recognized by their losses
     assert_equal_findings(changed(lambda o: replace(o, run=None)), RESULT)

@@ -8,6 +8,7 @@ from widthwise.analysis.result import (
     CellOptimum,
     CellStatus,
     ExponentFit,
+    GroupNoise,
     Interval,
     PrescriptionResult,
     RatePoint,
@@ -44,8 +45,7 @@ def example(*, names: dict[str, str] | None = None, curves: bool = True) -> Page
             results=tuple(results),
             margin=0.01,
             level=0.95,
-            noise=0.12,
-            degrees_of_freedom=8,
+            noises=(GroupNoise("", 0.12, 8),),
             notes=("standard-global at width 128 is best at the lowest rate: its optimum is not used.",),
         ),
         predictions={rename.get(name, name): value for name, value in predictions.items()},
@@ -106,6 +106,7 @@ def _cell(label: str, name: str, width: int, slope: float) -> CellOptimum:
         0.085,
         0.045,
         _loss(width, 0.0),
+        8,
     )
 
 

@@ -159,9 +159,7 @@ def test_missing_and_infinite_values_are_said() -> None:
         reason="undecided: no width has a minimum",
     )
     lost = dataclasses.replace(third, regret=Regret(32, 128, None, Interval(math.inf, math.inf, math.inf)))
-    analysis = dataclasses.replace(
-        data.analysis, results=(first, bare, lost), noise=None, degrees_of_freedom=0
-    )
+    analysis = dataclasses.replace(data.analysis, results=(first, bare, lost), noises=())
     reader = Reader(render_page(dataclasses.replace(data, analysis=analysis)))
     assert "is undecided: no width has a minimum." in reader.text
     assert "no width with a bracketed optimum; a slope needs two" in reader.text

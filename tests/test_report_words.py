@@ -8,6 +8,7 @@ import pytest
 from test_report_example import example
 from widthwise.analysis.result import (
     ExponentFit,
+    GroupNoise,
     Interval,
     PrescriptionResult,
     Regret,
@@ -92,14 +93,24 @@ def test_a_missing_value_has_a_dash_and_a_reason() -> None:
     )
 
 
+def test_the_noise_of_every_group_is_said() -> None:
+    several = dataclasses.replace(
+        EXAMPLE.analysis, noises=(GroupNoise("adam", 0.12, 8), GroupNoise("sgd", 0.5, 6))
+    )
+    assert noise_sentence(several) == (
+        "One seed's optimum scatters by 0.120 octaves with adam and 0.500 octaves with sgd (standard deviation, 8 and "
+        "6 degrees of freedom, pooled over cells)."
+    )
+
+
 def test_unknown_noise_is_said() -> None:
-    unknown = dataclasses.replace(EXAMPLE.analysis, noise=None, degrees_of_freedom=0)
+    unknown = dataclasses.replace(EXAMPLE.analysis, noises=())
     assert noise_sentence(unknown) == "The noise of an optimum is unknown: it takes at least two seeds."
     fit = dataclasses.replace(MUP.exponent, statistical=None, total=None)
     band = line_band(dataclasses.replace(MUP, exponent=fit), unknown, 5.0)
     assert band is not None
     assert band.low == band.estimate == band.high
-    assert optimum_interval(MUP.cells[0], unknown) is None
+    assert optimum_interval(dataclasses.replace(MUP.cells[0], degrees_of_freedom=0), unknown) is None
 
 
 def test_intervals_of_an_optimum_and_of_the_line() -> None:

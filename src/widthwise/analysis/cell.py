@@ -34,6 +34,7 @@ class Cell:
     loss: Floats
     diverged: NDArray[np.bool_]
     runs: dict[tuple[int, int], str]
+    group: str = ""
 
     def some_diverged(self) -> NDArray[np.bool_]:
         """Whether any seed diverged at each rate [R]."""
@@ -79,6 +80,7 @@ def make_cell(observations: Sequence[Observation]) -> Cell:
         loss=loss_SxR,
         diverged=diverged_SxR,
         runs=runs,
+        group=first.group,
     )
 
 

@@ -85,7 +85,7 @@ def _gain(study: Evidence, pair: tuple[ArmLabel, ArmLabel], width: int | None) -
     if width is None or width not in cells:
         return None
     weights = {other: float(other == width) for other in cells}
-    return loss_contrast(cells, weights, study.table.noise, level=study.level)
+    return loss_contrast(cells, weights, study.noise(pair[0]), level=study.level)
 
 
 def claim_8(study: Evidence) -> ClaimVerdict:

@@ -102,7 +102,7 @@ def claim_10(study: Evidence) -> ClaimVerdict:
 
 def _headroom(study: Evidence, label: ArmLabel, width: int | None) -> Headroom | None:
     fit = next((f for f in study.cells(label) if f.cell.width == width), None)
-    return None if fit is None else headroom(fit, study.table.noise, level=study.level)
+    return None if fit is None else headroom(fit, study.noise(label), level=study.level)
 
 
 def claim_16(study: Evidence) -> ClaimVerdict:

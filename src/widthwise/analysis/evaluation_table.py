@@ -107,8 +107,10 @@ def evaluation_table(
         }
         widths = sorted({fit.cell.width for name in named.values() for fit in table.prescriptions[name]})
         for width in widths:
-            cells = [table.cell(named[c], width) if c in named else None for c in columns]
-            entries = tuple(_entry(cell, table.noise, level) for cell in cells)
+            entries = tuple(
+                _entry(table.cell(named[c], width), table.noise_of(named[c]), level) if c in named else None
+                for c in columns
+            )
             rows.append(EvaluationRow(optimizer, parameterization, width, entries))
     return EvaluationTable(columns, tuple(rows), _published(families, columns))
 

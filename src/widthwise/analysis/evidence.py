@@ -8,7 +8,7 @@ from widthwise.analysis.arm_label import ArmLabel
 from widthwise.analysis.best_loss import Pair, common_cells, loss_difference, loss_difference_slope
 from widthwise.analysis.exponent import slope_weights
 from widthwise.analysis.fitted_table import FittedTable
-from widthwise.analysis.noise import contrast
+from widthwise.analysis.noise import Noise, contrast
 from widthwise.analysis.optimum import CellFit, LocalFit
 from widthwise.analysis.result import Interval, PrescriptionResult
 from widthwise.analysis.transfer import transfer
@@ -52,12 +52,17 @@ class Evidence:
         name = self.arm(label)
         return () if name is None else tuple(self.table.prescriptions[name])
 
+    def noise(self, label: ArmLabel) -> Noise | None:
+        """The noise of a label's group; None if it is unknown, or the study has no such prescription."""
+        name = self.arm(label)
+        return None if name is None else self.table.noise_of(name)
+
     def missing(self, *labels: ArmLabel) -> str:
         """Why a number of these labels could not be measured."""
         lacking = [_words(label) for label in labels if self.arm(label) is None]
         if lacking:
             return f"the study has no {' and no '.join(lacking)}"
-        if self.table.noise is None:
+        if any(self.noise(label) is None for label in labels):
             return "the noise is unknown: no rate has two seeds"
         return "no bracketed optimum where one is needed"
 
@@ -68,7 +73,7 @@ class Evidence:
 
     def exponent_difference(self, first: ArmLabel, second: ArmLabel) -> Interval | None:
         """Exponent of the first less that of the second; None without two bracketed widths each, or noise."""
-        noise = self.table.noise
+        noise = self.noise(first)
         weights: dict[object, tuple[LocalFit, float]] = {}
         for label, sign in ((first, 1.0), (second, -1.0)):
             used = {fit.cell.width: fit.local for fit in self.cells(label) if fit.local is not None}
@@ -96,11 +101,11 @@ class Evidence:
         pairs, width = self.pairs(first, second), self.largest_width(first, second)
         if width is None or width not in pairs:
             return None
-        return loss_difference(pairs, width, self.table.noise, level=self.level)
+        return loss_difference(pairs, width, self.noise(first), level=self.level)
 
     def loss_difference_slope(self, first: ArmLabel, second: ArmLabel) -> Interval | None:
         """The slope of that difference over log2 of the width."""
-        return loss_difference_slope(self.pairs(first, second), self.table.noise, level=self.level)
+        return loss_difference_slope(self.pairs(first, second), self.noise(first), level=self.level)
 
 
 def _words(label: ArmLabel) -> str:

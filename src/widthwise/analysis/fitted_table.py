@@ -7,7 +7,7 @@ from widthwise.analysis.cell import make_cell
 from widthwise.analysis.noise import Noise, pool_noise
 from widthwise.analysis.observation import Observation
 from widthwise.analysis.optimum import CellFit, fit_cell
-from widthwise.analysis.validate import validate
+from widthwise.analysis.validate import require_one_group, validate
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,23 @@ class FittedTable:
 
     Args:
         prescriptions: name -> cells.
-        noise: pooled over distinct cells; None where no rate has two seeds.
+        noises: group of observations -> their noise, pooled over distinct cells; None where no rate has two seeds.
     """
 
     prescriptions: Mapping[str, tuple[CellFit, ...]]
-    noise: Noise | None
+    noises: Mapping[str, Noise | None]
+
+    def group_of(self, prescription: str) -> str:
+        """The group that a prescription's runs are of."""
+        return self.prescriptions[prescription][0].cell.group
+
+    def noise_of(self, prescription: str) -> Noise | None:
+        """The noise of a prescription's group."""
+        return self.noises[self.group_of(prescription)]
+
+    def members(self, group: str) -> list[CellFit]:
+        """All cells of a group."""
+        return [fit for fits in self.prescriptions.values() for fit in fits if fits[0].cell.group == group]
 
     def cell(self, prescription: str, width: int) -> CellFit | None:
         """One cell; None if it was not run."""
@@ -32,10 +44,11 @@ def fit_table(observations: Iterable[Observation]) -> FittedTable:
     """Validate a table and fit the optimum of every cell.
 
     Raises:
-        ValueError: the table is unusable (see `validate`).
+        ValueError: the table is unusable (see `validate`), or a prescription's runs are of several groups.
     """
     observations = tuple(observations)
     validate(observations)
+    require_one_group(observations)
     groups: dict[str, dict[int, list[Observation]]] = {}
     for observation in observations:
         groups.setdefault(observation.prescription, {}).setdefault(observation.width, []).append(observation)
@@ -43,4 +56,6 @@ def fit_table(observations: Iterable[Observation]) -> FittedTable:
         name: tuple(fit_cell(make_cell(widths[width])) for width in sorted(widths))
         for name, widths in groups.items()
     }
-    return FittedTable(prescriptions, pool_noise(fit for fits in prescriptions.values() for fit in fits))
+    table = FittedTable(prescriptions, {})
+    groups_seen = dict.fromkeys(table.group_of(name) for name in prescriptions)
+    return FittedTable(prescriptions, {group: pool_noise(table.members(group)) for group in groups_seen})

@@ -15,6 +15,7 @@ class Observation:
         loss: the final loss, or None for a run that diverged or failed: it has no loss, not a large one.
         run: what identifies the training run, when one run serves several prescriptions (at the base width all
             relative prescriptions are the same run). Noise is pooled over distinct runs only.
+        group: noise is pooled within a group only: runs of optimizers that scatter differently are of different groups.
     """
 
     prescription: str
@@ -23,3 +24,4 @@ class Observation:
     seed: int
     loss: float | None
     run: str | None = None
+    group: str = ""

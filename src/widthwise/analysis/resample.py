@@ -1,7 +1,7 @@
 """Bootstrap samples of every cell's optimum: where it is, how sharp, how low.
 
 A cell is a triple t = (log2 of the best rate, ln of the curvature there, the loss there). Its error has two parts, each
-resampled from what all distinct cells of the table show:
+resampled from what all distinct cells of the group show:
 
     seeds    each of the cell's S_c seeds draws one seed's deviation of the triple, from the deviations of all seeds of
              all cells times sqrt(S / (S - 1)), which makes up for their mean's being fitted; the cell gets their mean
@@ -20,9 +20,8 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from widthwise.analysis.cell import Floats
-from widthwise.analysis.fitted_table import FittedTable
-from widthwise.analysis.noise import distinct_fits, student_quantile
-from widthwise.analysis.optimum import LocalFit
+from widthwise.analysis.noise import Noise, distinct_fits, student_quantile
+from widthwise.analysis.optimum import CellFit, LocalFit
 
 
 def triple(fit: LocalFit) -> Floats:
@@ -31,22 +30,24 @@ def triple(fit: LocalFit) -> Floats:
 
 
 class Resampler:
-    """Draws deviations of triples for the cells of a table.
+    """Draws deviations of triples for the cells of a group.
 
     Args:
-        table: the whole table; its noise must be known.
+        fits: all cells of one group.
+        noise: of that group.
         level: of the intervals that the samples are for.
         samples: B, how many.
         seed: of the random numbers.
     """
 
-    def __init__(self, table: FittedTable, *, level: float, samples: int, seed: int) -> None:
-        assert table.noise is not None
+    def __init__(
+        self, fits: Sequence[CellFit], noise: Noise, *, level: float, samples: int, seed: int
+    ) -> None:
         self._samples = samples
         self._rng = np.random.default_rng(seed)
-        cells = distinct_fits(fit for fits in table.prescriptions.values() for fit in fits)
+        cells = distinct_fits(fits)
         normal = student_quantile(level, np.inf)
-        self._stretch = student_quantile(level, table.noise.degrees_of_freedom) / normal
+        self._stretch = student_quantile(level, noise.degrees_of_freedom) / normal
         self._seeds = _seed_pool(cells)
         self._scatter = _scatter_pool(cells)
         self._fit = _fit_pool(cells, student_quantile(level, max(len(cells) - 1, 1)) / normal)

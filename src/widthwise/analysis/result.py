@@ -45,6 +45,7 @@ class CellOptimum:
     `parabola` and `cubic` are the two fits' minima; `best` is the one the analysis uses, the parabola's, and `loss` is
     the fitted loss there. `standard_error` comes from the noise pooled over cells (None with a single seed),
     `systematic` is the distance between the two minima. All are None unless the status is `bracketed`.
+    `degrees_of_freedom` are those of the noise.
     """
 
     prescription: str
@@ -57,6 +58,7 @@ class CellOptimum:
     standard_error: float | None
     systematic: float | None
     loss: float | None
+    degrees_of_freedom: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,21 @@ class PrescriptionResult:
 
 
 @dataclass(frozen=True)
+class GroupNoise:
+    """The noise of one group of observations.
+
+    Args:
+        group: its name; empty where a table has no groups.
+        sigma: standard deviation, in octaves, of one seed's optimum.
+        degrees_of_freedom: pooled over distinct cells.
+    """
+
+    group: str
+    sigma: float
+    degrees_of_freedom: int
+
+
+@dataclass(frozen=True)
 class TransferResult:
     """The analysis of one table.
 
@@ -123,14 +140,12 @@ class TransferResult:
         results: one per prescription, in order of first appearance.
         margin: the relative loss below which giving it up counts as transfer (0.01 is one per cent).
         level: the level of every interval, 0.95.
-        noise: standard deviation, in octaves, of one seed's optimum; None with a single seed.
-        degrees_of_freedom: of that noise, pooled over distinct cells.
+        noises: of every group whose noise is known; none with a single seed.
         notes: what the reader must know: cells not used, seeds missing, one sentence each.
     """
 
     results: tuple[PrescriptionResult, ...]
     margin: float
     level: float
-    noise: float | None
-    degrees_of_freedom: int
+    noises: tuple[GroupNoise, ...]
     notes: tuple[str, ...]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from widthwise.analysis.observation import Observation
-from widthwise.analysis.validate import validate
+from widthwise.analysis.validate import require_one_group, validate
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "width": ("d_model", "hidden_size", "model_width"),
@@ -15,10 +15,11 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "seed": ("random_seed",),
     "loss": ("final_loss", "validation_loss", "val_loss", "eval_loss"),
     "run": ("run_id", "trial"),
+    "group": ("optimizer",),
 }
 """Other names under which a column is accepted, case and surrounding spaces aside; its own name wins."""
 
-OPTIONAL = frozenset({"run"})
+OPTIONAL = frozenset({"run", "group"})
 
 NO_LOSS = frozenset({"", "nan", "na", "n/a", "none", "null", "diverged", "failed"})
 """What a run without a loss may say instead of a number; an infinite loss counts too."""
@@ -27,8 +28,8 @@ NO_LOSS = frozenset({"", "nan", "na", "n/a", "none", "null", "diverged", "failed
 def read_table(path: str | Path) -> tuple[Observation, ...]:
     """Read and validate a comma-separated table with the columns width, prescription, rate, seed and loss.
 
-    Columns may stand in any order and under the names in `SYNONYMS`; others are ignored. `run` is optional. A loss
-    that is empty, `nan`, infinite or `diverged` becomes None.
+    Columns may stand in any order and under the names in `SYNONYMS`; others are ignored. `run` and `group`
+    are optional. A loss that is empty, `nan`, infinite or `diverged` becomes None.
 
     Args:
         path: a CSV file, UTF-8, with a header row.
@@ -67,6 +68,7 @@ def read_table(path: str | Path) -> tuple[Observation, ...]:
         observations.append(observation)
     try:
         validate(observations)
+        require_one_group(observations)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return tuple(observations)
@@ -146,6 +148,7 @@ def _observation(where: str, cells: Mapping[str, str]) -> Observation:
         seed=_whole(where, "seed", cells["seed"]),
         loss=loss if loss is not None and math.isfinite(loss) else None,
         run=cells.get("run") or None,
+        group=cells.get("group", ""),
     )
 
 

@@ -1,6 +1,6 @@
 """The analysis of one table, from runs to verdicts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from widthwise.analysis.cell import rate_points
@@ -10,7 +10,7 @@ from widthwise.analysis.noise import Noise, distinct_fits
 from widthwise.analysis.observation import Observation
 from widthwise.analysis.optimum import CellFit
 from widthwise.analysis.regret import loss_given_up
-from widthwise.analysis.result import CellOptimum, PrescriptionResult, TransferResult
+from widthwise.analysis.result import CellOptimum, GroupNoise, PrescriptionResult, TransferResult
 from widthwise.analysis.verdict import describe_unused, explain, judge
 
 MARGIN = 0.01
@@ -53,18 +53,21 @@ def transfer(
         raise ValueError(f"the margin is {margin}; it must be positive: 0.01 is one per cent of the loss")
     if not 0 < level < 1:
         raise ValueError(f"the level is {level}; it must lie between 0 and 1: 0.95 gives 95 % intervals")
-    prescriptions, noise = fitted.prescriptions, fitted.noise
+    prescriptions = fitted.prescriptions
     bases = {name: _base_cell(name, fits, base_width) for name, fits in prescriptions.items()}
     return TransferResult(
         results=tuple(
-            _result(fits, bases[name], noise, margin=margin, level=level)
+            _result(fits, bases[name], fitted.noise_of(name), margin=margin, level=level)
             for name, fits in prescriptions.items()
         ),
         margin=margin,
         level=level,
-        noise=noise.sigma if noise else None,
-        degrees_of_freedom=noise.degrees_of_freedom if noise else 0,
-        notes=_notes(prescriptions, noise),
+        noises=tuple(
+            GroupNoise(group, noise.sigma, noise.degrees_of_freedom)
+            for group, noise in fitted.noises.items()
+            if noise is not None
+        ),
+        notes=_notes(fitted),
     )
 
 
@@ -115,11 +118,13 @@ def _optimum(fit: CellFit, noise: Noise | None) -> CellOptimum:
         standard_error=noise.sigma / local.seeds**0.5 if noise else None,
         systematic=abs(local.difference),
         loss=local.parabola.value,
+        degrees_of_freedom=noise.degrees_of_freedom if noise else 0,
     )
 
 
-def _notes(prescriptions: Mapping[str, Sequence[CellFit]], noise: Noise | None) -> tuple[str, ...]:
+def _notes(fitted: FittedTable) -> tuple[str, ...]:
     """What the reader must know, one sentence each."""
+    prescriptions = fitted.prescriptions
     every_fit = [fit for fits in prescriptions.values() for fit in fits]
     bracketed = [(fit.cell, fit.local) for fit in every_fit if fit.local is not None]
     notes = [
@@ -134,10 +139,12 @@ def _notes(prescriptions: Mapping[str, Sequence[CellFit]], noise: Noise | None) 
         if local.seeds < len(cell.seeds)
     ]
     notes += [note for fit in every_fit for note in _holes(fit)]
-    if noise is None and bracketed:
-        notes.append(
-            "No optimum has two seeds, so its noise is unknown and there are no intervals: add a second seed."
-        )
+    for group, noise in fitted.noises.items():
+        if noise is None and distinct_fits(fitted.members(group)):
+            of = f" of {group}" if group else ""
+            notes.append(
+                f"No optimum{of} has two seeds, so its noise is unknown and there are no intervals: add a second seed."
+            )
     shared = len(bracketed) - len(distinct_fits(every_fit))
     if shared:
         notes.append(f"{shared} of {len(bracketed)} optima repeat the same runs; the noise counts them once.")

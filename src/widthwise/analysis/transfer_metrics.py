@@ -126,14 +126,17 @@ def transfer_metrics(
         raise ValueError(
             f"reference {reference!r} is no prescription of the table; choose one of {list(table.prescriptions)}"
         )
-    resampler = None
-    if table.noise is not None:
-        resampler = Resampler(table, level=level, samples=samples, seed=seed)
+    resamplers = {
+        group: Resampler(table.members(group), noise, level=level, samples=samples, seed=seed)
+        for group, noise in table.noises.items()
+        if noise is not None
+    }
     laws: dict[str, _Laws] = {}
     for name, fits in table.prescriptions.items():
         used = [(fit.cell.width, fit.local) for fit in fits if fit.local is not None]
         if len(used) >= LEAST_WIDTHS:
-            laws[name] = _fit_laws(tuple(w for w, _ in used), [local for _, local in used], resampler)
+            widths, locals_ = tuple(w for w, _ in used), [local for _, local in used]
+            laws[name] = _fit_laws(widths, locals_, resamplers.get(table.group_of(name)))
     if reference is not None and reference not in laws:
         raise ValueError(
             f"reference {reference!r} has fewer than {LEAST_WIDTHS} widths with a bracketed optimum; choose another"
@@ -191,7 +194,7 @@ def _metrics(
         return Metric(estimate, Interval(estimate, float(low), float(high)))
 
     kappa = metric(laws.kappa)
-    gap = metric(laws.loss.floor - against.loss.floor) if against is not None else None
+    gap = metric(_gap(laws.loss.floor, against.loss.floor)) if against is not None else None
     return TransferMetrics(
         prescription=name,
         widths=laws.widths,
@@ -205,6 +208,12 @@ def _metrics(
         reference=reference,
         flags=(*_bound_flags(laws, level), *_kappa_flags(kappa)),
     )
+
+
+def _gap(floor_B: Floats, other_B: Floats) -> Floats:
+    """Differences of floors; the estimate alone where only one of the two was resampled."""
+    count = min(len(floor_B), len(other_B))
+    return floor_B[:count] - other_B[:count]
 
 
 def _bound_flags(laws: _Laws, level: float) -> list[str]:

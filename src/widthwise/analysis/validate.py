@@ -56,6 +56,21 @@ def validate(observations: Iterable[Observation]) -> None:
             )
 
 
+def require_one_group(observations: Iterable[Observation]) -> None:
+    """Check that the noise of each prescription is pooled with one group only.
+
+    Raises:
+        ValueError: a prescription has runs of two groups.
+    """
+    groups: dict[str, str] = {}
+    for o in observations:
+        if groups.setdefault(o.prescription, o.group) != o.group:
+            raise ValueError(
+                f"prescription {o.prescription!r} has runs of the groups {groups[o.prescription]!r} and {o.group!r}; "
+                "give both prescriptions names of their own"
+            )
+
+
 def _check_values(observation: Observation) -> None:
     if observation.width < 1 or observation.width != int(observation.width):
         raise ValueError(f"{observation}: the width must be a whole number of at least 1")

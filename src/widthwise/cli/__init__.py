@@ -7,6 +7,7 @@ transfer, 4 undecided.
 import typer
 
 from widthwise.cli.check import check
+from widthwise.cli.claims import claims
 from widthwise.cli.exponents import exponents
 from widthwise.cli.plan import plan
 from widthwise.cli.study import study_app
@@ -24,6 +25,7 @@ app.command("check")(check)
 app.command("exponents")(exponents)
 app.command("plan")(plan)
 app.command("transfer")(transfer_table)
+study_app.command("claims")(claims)
 app.add_typer(study_app, name="study")
 
 

@@ -12,12 +12,15 @@ from widthwise.report.page_data import PageData, TrainingCurve
 def observations(study: StoredStudy) -> tuple[Observation, ...]:
     """The runs of every width that an arm has finished, for arms that have finished two: the rest is no result yet.
 
+    Optimizers scatter differently, so each is a group of its own; arms that share a run share its optimizer.
+
     Raises:
         ValueError: no arm has finished two widths.
     """
     pending = {(c.arm, c.width) for c in study.cells if study.trials[c.trial].status is TrialStatus.PENDING}
     finished = {(c.arm, c.width) for c in study.cells} - pending
     widths = Counter(arm for arm, _ in finished)
+    optimizers = {arm.name: arm.optimizer for arm in study.arms}
     if pending and not any(count > 1 for count in widths.values()):
         raise ValueError(
             f"study {study.name!r} has finished no two widths of a prescription yet; "
@@ -31,6 +34,7 @@ def observations(study: StoredStudy) -> tuple[Observation, ...]:
             seed=cell.seed,
             loss=study.trials[cell.trial].validation_loss,
             run=study.trials[cell.trial].identity,
+            group=optimizers[cell.arm],
         )
         for cell in study.cells
         if (cell.arm, cell.width) in finished and (widths[cell.arm] > 1 or not pending)
@@ -86,11 +90,11 @@ def study_page_data(store: Path, *, margin: float = MARGIN) -> PageData:
 
 
 def _analyse(study: StoredStudy, seen: tuple[Observation, ...], margin: float) -> TransferResult:
-    return transfer(seen, base_width=_kept_width(study, seen), margin=margin)
+    return transfer(seen, base_width=kept_width(study, seen), margin=margin)
 
 
-def _kept_width(study: StoredStudy, seen: tuple[Observation, ...]) -> int | None:
-    """The study's base width if every arm has it and a larger one, else None: each arm's smallest."""
+def kept_width(study: StoredStudy, seen: tuple[Observation, ...]) -> int | None:
+    """The width whose best rate is kept: the base width if every arm has it and a larger one; else None, each's own."""
     widths: dict[str, set[int]] = {}
     for observation in seen:
         widths.setdefault(observation.prescription, set()).add(observation.width)

@@ -129,7 +129,7 @@ def _caption(data: PageData, valley: Valley, rows: list[Row]) -> tuple[str, ...]
     lines = ["Points are means over seeds, the band is their range."]
     if CellStatus.BRACKETED in marks:
         level = level_text(data.analysis.level)
-        bar = f", the bar its {level} interval" if data.analysis.noise is not None else ""
+        bar = f", the bar its {level} interval" if data.analysis.noises else ""
         lines.append(f"A diamond is the fitted optimum{bar}.")
     if marks & {CellStatus.EDGE_LOW, CellStatus.EDGE_HIGH}:
         lines.append(

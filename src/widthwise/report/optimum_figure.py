@@ -137,7 +137,7 @@ def _caption(data: PageData, rows: list[Row]) -> tuple[str, ...]:
     level = level_text(data.analysis.level)
     kinds = {row["kind"] for row in rows}
     lines: list[str] = []
-    if "point" in kinds and data.analysis.noise is None:
+    if "point" in kinds and not data.analysis.noises:
         lines.append("Diamonds are the fitted optima.")
     elif "point" in kinds:
         lines.append(

@@ -15,16 +15,14 @@ class OptimumInterval:
     total: float
 
 
-def student(analysis: TransferResult) -> float | None:
-    """Student's t at the analysis' level and degrees of freedom; None where the noise is unknown."""
-    if analysis.noise is None or analysis.degrees_of_freedom < 1:
-        return None
-    return student_quantile(analysis.level, analysis.degrees_of_freedom)
+def student(analysis: TransferResult, degrees_of_freedom: int) -> float | None:
+    """Student's t at the analysis' level; None where the noise is unknown."""
+    return student_quantile(analysis.level, degrees_of_freedom) if degrees_of_freedom >= 1 else None
 
 
 def optimum_interval(cell: CellOptimum, analysis: TransferResult) -> OptimumInterval | None:
     """The interval of a cell's best rate: t s, and t s plus the systematic difference."""
-    t = student(analysis)
+    t = student(analysis, cell.degrees_of_freedom)
     if t is None or cell.standard_error is None:
         return None
     statistical = t * cell.standard_error
@@ -37,7 +35,7 @@ def line_band(result: PrescriptionResult, analysis: TransferResult, x: float) ->
     The uncertainty of the line's height at the mean width, t s / sqrt(n), and that of its slope are independent there
     and add in squares: with equal errors this is the confidence band of a least-squares line.
     """
-    fit, t = result.exponent, student(analysis)
+    fit, t = result.exponent, student(analysis, result.exponent.degrees_of_freedom)
     if fit.exponent is None or fit.intercept is None:
         return None
     height = fit.intercept + fit.exponent * x

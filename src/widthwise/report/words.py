@@ -106,9 +106,14 @@ def widths_text(fit: ExponentFit) -> str:
 
 def noise_sentence(analysis: TransferResult) -> str:
     """How noisy one seed's optimum is."""
-    if analysis.noise is None:
+    if not analysis.noises:
         return "The noise of an optimum is unknown: it takes at least two seeds."
+    parts = [
+        f"{fixed(noise.sigma, 3)} octaves{f' with {noise.group}' if noise.group else ''}"
+        for noise in analysis.noises
+    ]
+    freedom = listing([str(noise.degrees_of_freedom) for noise in analysis.noises])
     return (
-        f"One seed's optimum scatters by {fixed(analysis.noise, 3)} octaves (standard deviation, "
-        f"{analysis.degrees_of_freedom} degrees of freedom, pooled over cells)."
+        f"One seed's optimum scatters by {listing(parts)} (standard deviation, {freedom} degrees of freedom, pooled "
+        "over cells)."
     )

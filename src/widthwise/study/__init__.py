@@ -4,6 +4,7 @@
 on with what a store holds. torch is imported when training begins.
 """
 
+from widthwise.study.arm_axes import arm_axes
 from widthwise.study.desk import TrainingError
 from widthwise.study.executor import Executor, Local
 from widthwise.study.fitting_sizes import POPULATION_SIZE
@@ -22,6 +23,7 @@ __all__ = [
     "SpecSource",
     "StudySpec",
     "TrainingError",
+    "arm_axes",
     "built_in_names",
     "load_spec",
     "parse_spec",
