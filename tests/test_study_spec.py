@@ -46,7 +46,9 @@ def test_every_default_stands() -> None:
                 "name": None,
                 "optimizer": None,
                 "learning_rates": None,
-                "constants": [{"name": "default", "embedding": 1.0, "hidden": 1.0, "readout": 1.0}],
+                "constants": [
+                    {"searched": False, "name": "default", "embedding": 1.0, "hidden": 1.0, "readout": 1.0}
+                ],
                 "epsilon": None,
                 "horizon": None,
                 "widths": None,
@@ -71,7 +73,9 @@ def test_every_default_stands() -> None:
             "divergence": {"margin": 1.0, "steps": 50},
         },
         "corpus": "python-stdlib",
+        "tokenizer": None,
         "validation_windows": 64,
+        "constants_search": {"trials": 800, "batch": 100, "lowest": 0.01, "highest": 100.0},
         "measure": None,
     }
 
@@ -332,8 +336,10 @@ def test_load_reads_files_and_built_in_names(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(tiny_text())
     assert load_spec(str(path)).spec == tiny_source().spec
-    assert built_in_names() == ["quickstart"]
-    with pytest.raises(ValueError, match=r"spec 'quick' is neither a file nor a built-in.*\['quickstart'\]"):
+    assert built_in_names() == ["paper-full", "quickstart"]
+    with pytest.raises(
+        ValueError, match=r"spec 'quick' is neither a file nor a built-in.*paper-full.*quickstart"
+    ):
         load_spec("quick")
     with pytest.raises(ValueError, match="neither a file nor"):
         load_spec("x" * 5000)

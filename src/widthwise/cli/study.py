@@ -9,6 +9,7 @@ import typer
 
 from widthwise.cli.errors import user_errors
 from widthwise.cli.options import given
+from widthwise.cli.study_plan import plan
 
 if TYPE_CHECKING:
     from widthwise.records import StoredStudy
@@ -19,6 +20,8 @@ study_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+study_app.command()(plan)
 
 AUTO_SIZE = "auto"
 VERDICT_CODES = {"transfers": 0, "does not transfer": 3, "undecided": 4}
@@ -68,6 +71,10 @@ SizeOption = Annotated[
         help="Models trained side by side, for a new store; auto takes what fits in memory and in the minutes.",
     ),
 ]
+CorpusOption = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="The text to train on, in the place of the specification's."),
+]
 MinutesOption = Annotated[
     float | None,
     typer.Option(help="How long a population may take by its estimate, for a new store; 8 unless said."),
@@ -78,9 +85,10 @@ MinutesOption = Annotated[
 @user_errors
 def run(
     spec: Annotated[
-        str, typer.Argument(metavar="SPEC", help="A YAML file, or a built-in study: quickstart.")
+        str, typer.Argument(metavar="SPEC", help="A YAML file, or a built-in study such as quickstart.")
     ],
     store: Annotated[Path, typer.Option(help="The file to keep results in; continued if it exists.")],
+    corpus: CorpusOption = None,
     device: DeviceOption = Device.AUTO,
     executor: ExecutorOption = ExecutorName.LOCAL,
     workers: WorkersOption = None,
@@ -89,9 +97,11 @@ def run(
 ) -> None:
     """Train every model of a study that is not trained yet, then say what transfers."""
     from widthwise.cli.progress import show_progress
-    from widthwise.study import load_spec, run_study
+    from widthwise.study import load_spec, run_study, with_corpus
 
     source = load_spec(spec)
+    if corpus is not None:
+        source = with_corpus(source, corpus)
     with show_progress() as listener:
         study = run_study(
             source,

@@ -127,15 +127,15 @@ def make_reference_plan(
     """
     if width < 1 or base_width < 1:
         raise ValueError(f"width {width} and base width {base_width} must both be at least 1")
-    rows = {
-        name: _row(
+    made = {
+        tensor: _row(
             tensor,
             role_exponents=_prescribed(parameterization, optimizer, prescription, tensor.role),
             optimizer=optimizer.at(tensor.role),
             widths=(width, base_width),
             frame=(anchor, gauge, epsilon),
         )
-        for name, tensor in roles.items()
+        for tensor in set(roles.values())
     }
     return ReferencePlan(
         width=width,
@@ -146,7 +146,7 @@ def make_reference_plan(
         anchor=anchor,
         gauge=gauge,
         epsilon=epsilon,
-        rows=rows,
+        rows={name: made[tensor] for name, tensor in roles.items()},
     )
 
 

@@ -12,7 +12,7 @@ from widthwise.study.processes import Processes
 from widthwise.study.run import resume_study, run_study
 from widthwise.study.run_state import RunState
 from widthwise.study.spec import StudySpec
-from widthwise.study.spec_file import SpecSource, built_in_names, load_spec, parse_spec
+from widthwise.study.spec_file import SpecSource, built_in_names, load_spec, parse_spec, with_corpus
 
 __all__ = [
     "POPULATION_SIZE",
@@ -29,4 +29,5 @@ __all__ = [
     "parse_spec",
     "resume_study",
     "run_study",
+    "with_corpus",
 ]

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from widthwise.scaling import RateConstants
 from widthwise.study.fields import Count, Positive, Section, as_list, one_of
@@ -15,9 +15,17 @@ DEFAULT_CONSTANTS = "default"
 """The paper's name for constants that are all 1; it calls those found by search `optimal`."""
 
 
-class ConstantsSpec(Section):
-    """The factors gamma on the rates of each kind of layer, the same at every width."""
+SEARCHED = "searched"
+"""Constants that are to be found: by a search at the base width, for each parameterization and optimizer."""
 
+
+class ConstantsSpec(Section):
+    """The factors gamma on the rates of each kind of layer, the same at every width.
+
+    `searched`: they are to be found before the arm can be trained; a plan counts the search and the arm.
+    """
+
+    searched: bool = False
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] = "optimal"
     embedding: Positive = 1.0
     hidden: Positive = 1.0
@@ -30,11 +38,31 @@ class ConstantsSpec(Section):
 
 
 def _constants(value: object) -> object:
-    return {"name": DEFAULT_CONSTANTS} if value == DEFAULT_CONSTANTS else value
+    named = {DEFAULT_CONSTANTS: {"name": DEFAULT_CONSTANTS}, SEARCHED: {"searched": True}}
+    return named.get(value, value) if isinstance(value, str) else value
 
 
 ConstantsChoice = Annotated[ConstantsSpec, BeforeValidator(_constants)]
-"""`default`, or a mapping of factors by role."""
+"""`default`, `searched`, or a mapping of factors by role."""
+
+
+class ConstantsSearchSpec(Section):
+    """How constants are searched for: three of them, at the base width, at the full horizon.
+
+    Everett et al. 2024, C.4, as its readers quote it: 800 trials, at most 100 at a time, each constant in
+    [1e-2, 1e2]; a range with an optimum near its edge is put around that and searched again.
+    """
+
+    trials: Count = 800
+    batch: Count = 100
+    lowest: Positive = 1e-2
+    highest: Positive = 1e2
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ConstantsSearchSpec":
+        if self.highest <= self.lowest:
+            raise ValueError(f"highest {self.highest} is not above lowest {self.lowest}; exchange them")
+        return self
 
 
 class ArmSpec(Section):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from widthwise.records import CellRow
 from widthwise.study.recipe import Recipe, canonical_json, identity
@@ -75,7 +75,18 @@ def compose(
     for alike in shapes.values():
         size = sizes(alike[0].recipe, len(alike))
         ordered = sorted((trial.id for trial in alike), key=lambda id_: (rates[id_], id_))
-        count = -(-len(ordered) // size.members)
-        bounds = [len(ordered) * i // count for i in range(count + 1)]
+        bounds = [0, *accumulate(even_parts(len(ordered), size.members))]
         populations += [(tuple(ordered[a:b]), size) for a, b in pairwise(bounds)]
     return populations
+
+
+def even_parts(total: int, most: int) -> list[int]:
+    """The sizes of the fewest parts of at most `most`, as even as they can be.
+
+    Example:
+        >>> even_parts(8, 3)
+        [2, 3, 3]
+    """
+    count = -(-total // most)
+    bounds = [total * i // count for i in range(count + 1)]
+    return [b - a for a, b in pairwise(bounds)]

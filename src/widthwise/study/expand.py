@@ -58,19 +58,20 @@ def build_model(spec: StudySpec, width: int) -> "ReferenceModel":
     from widthwise.models import MLP, Transformer
     from widthwise.train import VOCABULARY
 
+    vocabulary = VOCABULARY if spec.tokenizer is None else spec.tokenizer.vocabulary
     if isinstance(spec.model, MLPSpec):
         return MLP(
             width=width,
             depth=spec.model.depth,
             window=spec.model.window,
-            vocabulary=VOCABULARY,
+            vocabulary=vocabulary,
             context=spec.model.context,
         )
     return Transformer(
         width=width,
         depth=spec.model.depth,
         head_dim=spec.model.head_dim,
-        vocabulary=VOCABULARY,
+        vocabulary=vocabulary,
         context=spec.model.context,
     )
 
@@ -101,6 +102,12 @@ def expand(
             spec, corpus=corpus, population_size=lambda recipe, trials: fixed, runs=runs, known=known
         )
     arms = expand_arms(spec)
+    open_ = [arm.name for arm in arms if arm.constants.searched]
+    if open_:
+        raise ValueError(
+            f"the constants of arms {open_} are yet to be searched for; write those found, "
+            "constants: {embedding: ..., hidden: ..., readout: ...}, in their place"
+        )
     ids = dict(known or {})
     trials: list[PlannedTrial] = []
     cells: list[CellRow] = []
@@ -197,8 +204,9 @@ def _arm_parts(spec: StudySpec, arm: Arm, width: int, parameters: int) -> Parts:
     steps = resolved_steps(
         arm.horizon, parameters=parameters, tokens_a_step=training.batch * spec.model.context
     )
+    own = {} if spec.tokenizer is None else {"vocabulary": spec.tokenizer.vocabulary}
     values = {
-        "model": {**spec.model.model_dump(mode="json"), "width": width},
+        "model": {**spec.model.model_dump(mode="json"), "width": width, **own},
         "optimizer": arm.optimizer.model_dump(mode="json", exclude={"epsilon", "epsilon_policy"}),
         "schedule": {
             "steps": steps,

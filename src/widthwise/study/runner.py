@@ -153,7 +153,7 @@ def _model(recipe: Recipe) -> "ReferenceModel":
 
     sizes = {field: value for field, value in recipe["model"].items() if field != "kind"}
     kinds = {"transformer": Transformer, "mlp": MLP}
-    return kinds[recipe["model"]["kind"]](vocabulary=VOCABULARY, **sizes)
+    return kinds[recipe["model"]["kind"]](**{"vocabulary": VOCABULARY, **sizes})
 
 
 def _update(recipe: Recipe) -> "MemberUpdate":

@@ -21,7 +21,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from widthwise.scaling import Anchor, Gauge
-from widthwise.study.arm_spec import ArmSpec
+from widthwise.study.arm_spec import ArmSpec, ConstantsSearchSpec
 from widthwise.study.fields import Count, MistakesError, Section, Seed
 from widthwise.study.horizon import Steps
 from widthwise.study.measure_spec import MeasureSpec
@@ -48,6 +48,16 @@ class MLPSpec(Section):
     context: Count
 
 
+class TokenizerSpec(Section):
+    """How text becomes tokens; without one they are its bytes.
+
+    `vocabulary` is the model's: the number of ids it knows.
+    """
+
+    file: Annotated[str, Field(min_length=1)]
+    vocabulary: Annotated[int, Field(ge=2, le=2**16)]
+
+
 class StudySpec(Section):
     """A whole study. `base_width` defaults to the smallest width."""
 
@@ -63,8 +73,10 @@ class StudySpec(Section):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     training: TrainingSpec
     corpus: Annotated[str, Field(min_length=1)]
+    tokenizer: TokenizerSpec | None = None
     validation_windows: Count = 64
     measure: MeasureSpec | None = None
+    constants_search: ConstantsSearchSpec = ConstantsSearchSpec()
 
     @field_validator("widths")
     @classmethod

@@ -95,6 +95,23 @@ def parse_spec(text: str, *, origin: str = "the specification") -> SpecSource:
         raise ValueError(f"{origin} has {_mistakes(error)}") from error
 
 
+def with_corpus(source: SpecSource, corpus: str) -> SpecSource:
+    """The same specification on another text.
+
+    Args:
+        corpus: as its field `corpus`.
+
+    Raises:
+        ValueError: an empty name.
+
+    Example:
+        >>> with_corpus(load_spec("quickstart"), "books.txt").spec.corpus
+        'books.txt'
+    """
+    data = {**yaml.safe_load(source.text), "corpus": corpus}
+    return parse_spec(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+
 def _mistakes(error: ValidationError) -> str:
     items = error.errors(include_url=False)
     inside = {item["loc"][:depth] for item in items for depth in range(1, len(item["loc"]))}

@@ -17,7 +17,7 @@ from widthwise.train.checkpoint import (
 from widthwise.train.choose_population import PopulationChoice, choose_population, population_for
 from widthwise.train.compaction import Record, Revision, members_at
 from widthwise.train.corpus import PYTHON_STDLIB, VOCABULARY, Corpus, load_corpus
-from widthwise.train.execution import Execution, execution_for
+from widthwise.train.execution import Execution, execution_for, execution_on
 from widthwise.train.member import Divergence, LossLimit, Member, Outcome, Precision, Recipe
 from widthwise.train.memory import member_memory, program_memory
 from widthwise.train.micro_batch import WHOLE, ActivationPlan
@@ -56,6 +56,7 @@ __all__ = [
     "choose_population",
     "engine_for",
     "execution_for",
+    "execution_on",
     "free_memory",
     "initial_parameters",
     "load_checkpoint",

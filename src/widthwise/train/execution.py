@@ -7,7 +7,7 @@ import torch
 from widthwise.optim import PopulationStep
 from widthwise.train.member import Precision, Recipe
 from widthwise.train.micro_batch import WHOLE, ActivationPlan
-from widthwise.train.population import layers_have_kernels
+from widthwise.train.population import layers_have_kernels, layers_suit_kernels
 from widthwise.train.step_graph import CAPTURED_FROM, COMPILED_FROM, Engine
 
 SIZES = {Precision.FLOAT32: 4, Precision.BFLOAT16: 2}
@@ -72,6 +72,33 @@ def execution_for(
         kernels=kernels,
         engine=suited if engine is None else engine,
         activations=activations,
+    )
+
+
+def execution_on(recipe: Recipe, capability: tuple[int, int] | None) -> Execution:
+    """What will be done on another machine, where Triton is installed: `execution_for` of a device that is not here.
+
+    Args:
+        capability: the CUDA device's; None for a CPU.
+
+    Example:
+        >>> from widthwise.models import Transformer
+        >>> from widthwise.optim import SgdUpdate
+        >>> from widthwise.train.schedule import WarmupCosine
+        >>> model = Transformer(width=64, depth=2, head_dim=16, vocabulary=256, context=32)
+        >>> recipe = Recipe(model, SgdUpdate(0.9), WarmupCosine(1000, 0), 4, Precision.BFLOAT16, 1, 1)
+        >>> execution_on(recipe, (9, 0)).kernels, execution_on(recipe, (8, 0)).engine
+        (True, Engine(captured=True, compiled=True))
+    """
+    if capability is None:
+        return Execution()
+    steps, kernels = recipe.schedule.steps, layers_suit_kernels(recipe, capability)
+    return Execution(
+        cuda=True,
+        fused=True,
+        copies=SIZES[recipe.precision] < 4 and PopulationStep.writes_copies(recipe.update),
+        kernels=kernels,
+        engine=Engine(captured=steps >= CAPTURED_FROM, compiled=not kernels and steps >= COMPILED_FROM),
     )
 
 

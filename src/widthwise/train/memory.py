@@ -11,8 +11,6 @@ Every term is a product of the recipe's sizes with a constant that is named wher
 import math
 from dataclasses import dataclass, replace
 
-import torch
-
 from widthwise.optim import AdafactorUpdate, SgdUpdate
 from widthwise.records import Since
 from widthwise.train.activation_table import (
@@ -26,6 +24,7 @@ from widthwise.train.alignment_memory import measuring_moments, measuring_terms
 from widthwise.train.execution import SIZES, Execution
 from widthwise.train.member import Recipe
 from widthwise.train.memory_sums import MemberMemory, Moment, ProgramMemory, Term
+from widthwise.train.state_size import state_size
 
 FLOAT = 4
 ADAM_COPIES, SGD_COPIES, ADAFACTOR_COPIES = 5, 3, 3
@@ -163,10 +162,7 @@ def _standing(recipe: Recipe, execution: Execution, sizes: _Sizes) -> tuple[Term
     """What is held from step to step."""
     numbers, steps = sizes.numbers, recipe.schedule.steps
     tensors = recipe.model.tensors()
-    state = 0
-    for tensor in tensors.values():
-        shapes = recipe.update.initial_state(torch.empty(1, *tensor.shape, device="meta"))
-        state += sum(s.numel() * s.element_size() for s in shapes.values())
+    state = sum(state_size(recipe.update, tensor.shape).bytes for tensor in tensors.values())
     terms = [
         Term("weights", FLOAT * numbers, f"{FLOAT} B x {numbers:,} parameters"),
         Term("optimizer state", state, f"{state / numbers:.3g} B a parameter, {type(recipe.update).__name__}"),

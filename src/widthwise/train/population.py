@@ -57,10 +57,14 @@ def _per_member(members: Sequence[Member], name: str, field: str, device: torch.
     )
 
 
-def layers_have_kernels(recipe: Recipe, capability: tuple[int, int]) -> bool:
+def layers_suit_kernels(recipe: Recipe, capability: tuple[int, int]) -> bool:
     """Whether the layers' kernels are for a recipe on a CUDA device: bfloat16, and tiles that move by descriptors."""
-    fitting = recipe.precision is Precision.BFLOAT16 and recipe.model.width % 8 == 0
-    return fitting and capability >= (9, 0) and has_triton()
+    return recipe.precision is Precision.BFLOAT16 and recipe.model.width % 8 == 0 and capability >= (9, 0)
+
+
+def layers_have_kernels(recipe: Recipe, capability: tuple[int, int]) -> bool:
+    """Whether the layers' kernels suit a recipe on a CUDA device, and can be run here."""
+    return layers_suit_kernels(recipe, capability) and has_triton()
 
 
 def layer_functions(recipe: Recipe, device: torch.device) -> LayerFunctions:

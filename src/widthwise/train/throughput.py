@@ -13,15 +13,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-
 from widthwise.models import MLP
 from widthwise.train.execution import SIZES, Execution
 from widthwise.train.member import Precision, Recipe
+from widthwise.train.state_size import state_size
 
 BLOCK_TRAFFIC = 100
 """Numbers that a Transformer's block reads and writes a token, forward and backward, over D: 200 D bytes in bfloat16,
 72 D of them forward."""
+
+KERNEL_TRAFFIC = 60
+"""The same where the layers' kernels run: 52 models of widths 128 and 256 then take 12.8 and 29.4 ms a step on an H200
+(`benchmarks/results/population-h200.json`), which this meets within a tenth."""
 
 LAYER_TRAFFIC = 12
 """The same for a layer of the MLP: a product and a ReLU, which read and write D numbers each, three times over."""
@@ -110,7 +113,8 @@ def step_flops(recipe: Recipe, *, recompute: bool = False) -> float:
 def step_traffic(recipe: Recipe, execution: Execution) -> float:
     """Bytes that one member's step reads and writes: blocks, head, and the optimizer's once over everything."""
     model, size = recipe.model, SIZES[recipe.precision]
-    layer = LAYER_TRAFFIC if isinstance(model, MLP) else BLOCK_TRAFFIC
+    transformer = KERNEL_TRAFFIC if execution.kernels else BLOCK_TRAFFIC
+    layer = LAYER_TRAFFIC if isinstance(model, MLP) else transformer
     blocks = layer * model.width * size * model.depth
     if execution.activations.recompute:
         blocks *= 1.36  # 72 of 200 D once more
@@ -120,11 +124,10 @@ def step_traffic(recipe: Recipe, execution: Execution) -> float:
 
 def _update_traffic(recipe: Recipe, execution: Execution, shape: tuple[int, ...]) -> float:
     """Weights and state read and written, gradients written and read, and added up for each piece of the batch."""
-    one = torch.empty(1, *shape, device="meta")
-    state = sum(s.numel() for s in recipe.update.initial_state(one).values())
+    numbers, state = math.prod(shape), state_size(recipe.update, shape).numbers
     pieces = execution.activations.micro_batches
     sums = 0 if pieces == 1 else 3 * pieces
-    return 4 * (2 * one.numel() + 2 * state + (2 + sums) * one.numel())
+    return 4 * (2 * numbers + 2 * state + (2 + sums) * numbers)
 
 
 def step_seconds(recipe: Recipe, execution: Execution, rate: Throughput) -> float:

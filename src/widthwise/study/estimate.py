@@ -1,0 +1,240 @@
+"""What a study would take, before it runs: trials, populations, arithmetic, memory, hours and money on a named GPU.
+
+Nothing is trained and no text is read. Counted as arithmetic: the matrix products of training, 6 floating-point
+operations per token and weight of blocks and readout and 6 L D per token and block of attention, which is causal and
+counted once; not recomputing, embeddings, norms, the optimizer and validation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from widthwise.study.arm_spec import ConstantsSpec
+from widthwise.study.compose import PopulationSize, even_parts, shape_key
+from widthwise.study.expand import StudyPlan, expand
+from widthwise.study.fit import Fit, fit
+from widthwise.study.gpu import Gpu
+from widthwise.study.horizon import non_embedding
+from widthwise.study.rate_spec import RateList
+from widthwise.study.recipe import Recipe
+from widthwise.study.sharded_memory import MOST_GPUS
+from widthwise.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from widthwise.train import Recipe as TrainRecipe
+
+NO_TEXT = "0" * 64
+"""Stands for the hash of a corpus that is not read."""
+
+
+@dataclass(frozen=True)
+class ShapeEstimate:
+    """Trials of one shape: one width, one optimizer with its constants, one horizon.
+
+    Args:
+        search: whether they are proposed by the search for constants.
+        tokens: of one trial.
+        flops: of all of them.
+        populations: how many of up to `fit.members`.
+        fit: how they run; None if no number of GPUs holds one of them.
+    """
+
+    width: int
+    optimizer: str
+    search: bool
+    parameters: int
+    non_embedding: int
+    steps: int
+    tokens: int
+    trials: int
+    flops: float
+    populations: int
+    gpu_seconds: float
+    fit: Fit | None
+
+
+@dataclass(frozen=True)
+class StudyEstimate:
+    """The whole study on one kind of GPU.
+
+    Args:
+        cells: named points; `trials` of them are different runs, the others are served by those.
+        shapes: by width, then in the order of the specification; the search for constants last.
+        price: US dollars a GPU-hour.
+    """
+
+    name: str
+    gpu: Gpu
+    price: float
+    arms: int
+    cells: int
+    trials: int
+    shapes: tuple[ShapeEstimate, ...]
+
+    @property
+    def merged(self) -> int:
+        """Cells that need no run of their own."""
+        return self.cells - self.trials
+
+    @property
+    def populations(self) -> int:
+        """Of all shapes."""
+        return sum(shape.populations for shape in self.shapes)
+
+    @property
+    def searched(self) -> int:
+        """Trials that the search for constants adds."""
+        return sum(shape.trials for shape in self.shapes if shape.search)
+
+    @property
+    def flops(self) -> float:
+        """Of all trials."""
+        return sum(shape.flops for shape in self.shapes)
+
+    @property
+    def tokens(self) -> int:
+        """Over all trials."""
+        return sum(shape.tokens * shape.trials for shape in self.shapes)
+
+    @property
+    def hours(self) -> float:
+        """GPU-hours."""
+        return sum(shape.gpu_seconds for shape in self.shapes) / 3600
+
+    @property
+    def dollars(self) -> float:
+        """What they cost."""
+        return self.hours * self.price
+
+
+def estimate_study(spec: StudySpec, gpu: Gpu, *, price: float | None = None) -> StudyEstimate:
+    """Estimate a study (imports torch for the models' shapes).
+
+    Args:
+        price: US dollars a GPU-hour; None for the GPU's own, which is assumed.
+
+    Raises:
+        ValueError: what `expand` raises, a negative price, or widths of which no number of GPUs holds a model.
+    """
+    if price is not None and not price >= 0:
+        raise ValueError(f"price {price} must be at least 0 dollars a GPU-hour")
+    known = _stand_ins(spec)
+    sizes = _Sizes(known, gpu)
+    plan = expand(known, corpus=NO_TEXT, population_size=sizes)
+    shapes = _shapes(plan, sizes)
+    searches = _searches(spec)
+    if searches is not None:
+        times = spec.constants_search.trials
+        sizes = _Sizes(searches, gpu, times=times)
+        found = expand(searches, corpus=NO_TEXT, population_size=sizes)
+        shapes += _shapes(found, sizes, times=times, search=True)
+    _require_fit(shapes, gpu)
+    return StudyEstimate(
+        name=spec.name,
+        gpu=gpu,
+        price=gpu.price if price is None else price,
+        arms=len(plan.arms),
+        cells=len(plan.cells),
+        trials=len(plan.trials),
+        shapes=tuple(shapes),
+    )
+
+
+MOST_TOKEN_BYTES = 2**31
+"""What a GPU holds of a corpus at most."""
+
+
+class _Sizes:
+    """The rule for `expand` that asks for a named GPU, and remembers what it has answered for each shape."""
+
+    def __init__(self, spec: StudySpec, gpu: Gpu, *, times: int = 1) -> None:
+        self._spec, self._gpu, self._times = spec, gpu, times
+        self.found: dict[str, tuple[TrainRecipe, Fit | None]] = {}
+        self.kinds: dict[str, str] = {}
+
+    def __call__(self, recipe: Recipe, trials: int) -> PopulationSize:
+        from widthwise.study.runner import train_recipe
+
+        shared = train_recipe(recipe)
+        tokens = shared.schedule.steps * shared.batch * shared.model.context
+        held = min(tokens if self._spec.tokenizer is None else 2 * tokens, MOST_TOKEN_BYTES)
+        chosen = fit(
+            shared, self._gpu, trials=trials * self._times, corpus_tokens=held, seeds=len(self._spec.seeds)
+        )
+        shape = shape_key(recipe)
+        self.found[shape], self.kinds[shape] = (shared, chosen), recipe["optimizer"]["kind"]
+        if chosen is None:
+            return PopulationSize(1)
+        return PopulationSize(chosen.members, chosen.micro_batches, chosen.recompute)
+
+
+def _stand_ins(spec: StudySpec) -> StudySpec:
+    """The study with constants in the place of those that are to be found: such as no other arm has."""
+
+    def settled(choice: ConstantsSpec) -> ConstantsSpec:
+        update = {"searched": False, "hidden": 1 + 2**-20}
+        return choice.model_copy(update=update) if choice.searched else choice
+
+    arms = [
+        part.model_copy(update={"constants": tuple(settled(choice) for choice in part.constants)})
+        for part in spec.arms
+    ]
+    return spec.model_copy(update={"arms": tuple(arms)})
+
+
+def _searches(spec: StudySpec) -> StudySpec | None:
+    """A study of one trial for each search, at the base width: prescriptions that agree there have one search."""
+    arms = []
+    for part in spec.arms:
+        searched = tuple(choice for choice in part.constants if choice.searched)
+        if searched:
+            rate = (part.learning_rates or spec.learning_rates).rates()[:1]
+            update = {"constants": searched, "widths": None, "learning_rates": RateList(values=rate)}
+            arms.append(part.model_copy(update=update))
+    if not arms:
+        return None
+    update = {"arms": tuple(arms), "widths": (spec.base,), "base_width": spec.base, "seeds": spec.seeds[:1]}
+    return _stand_ins(spec.model_copy(update=update))
+
+
+def _shapes(plan: StudyPlan, sizes: _Sizes, *, times: int = 1, search: bool = False) -> list[ShapeEstimate]:
+    """The plan's shapes in order, each trial taken `times` times."""
+    from widthwise.train.throughput import step_flops
+
+    counts: dict[str, int] = {}
+    for trial in plan.trials:
+        counts[trial.shape] = counts.get(trial.shape, 0) + times
+    found: list[ShapeEstimate] = []
+    for shape, trials in counts.items():
+        recipe, chosen = sizes.found[shape]
+        model, steps = recipe.model, recipe.schedule.steps
+        populations = even_parts(trials, 1 if chosen is None else chosen.members)
+        found.append(
+            ShapeEstimate(
+                width=model.width,
+                optimizer=sizes.kinds[shape],
+                search=search,
+                parameters=model.parameter_count,
+                non_embedding=non_embedding({name: t.shape for name, t in model.tensors().items()}),
+                steps=steps,
+                tokens=steps * recipe.batch * model.context,
+                trials=trials,
+                flops=trials * steps * step_flops(recipe),
+                populations=len(populations),
+                gpu_seconds=0.0 if chosen is None else sum(chosen.gpu_seconds(p, steps) for p in populations),
+                fit=chosen,
+            )
+        )
+    return found
+
+
+def _require_fit(shapes: Sequence[ShapeEstimate], gpu: Gpu) -> None:
+    lacking = {shape.width: shape for shape in shapes if shape.fit is None}
+    if not lacking:
+        return
+    most = "one" if gpu.capability is None else f"up to {MOST_GPUS}"
+    models = ", ".join(f"width {width} ({shape.parameters:,} parameters)" for width, shape in lacking.items())
+    raise ValueError(
+        f"no number of GPUs that is planned for ({most} {gpu.name}, {gpu.bytes / 2**30:.0f} GiB each) holds a model of "
+        f"{models}; choose another --gpu, leave these widths out, or choose a smaller batch or context"
+    )

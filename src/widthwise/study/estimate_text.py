@@ -1,0 +1,129 @@
+"""An estimate of a study for people, and as JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from widthwise.study.estimate import MOST_TOKEN_BYTES, ShapeEstimate, StudyEstimate
+from widthwise.study.fit import LAUNCH_SECONDS, SHARDED_SHARE, START_SECONDS
+
+KIND, VERSION = "widthwise study estimate", 1
+GIB = 2**30
+COLUMNS = (
+    "width",
+    "parameters",
+    "non-embedding",
+    "tokens a trial",
+    "trials",
+    "FLOPs",
+    "members",
+    "GPUs",
+    "GiB",
+    "GPU-hours",
+    "dollars",
+)
+
+
+def assumptions(estimate: StudyEstimate) -> list[str]:
+    """What the figures rest on, a sentence each."""
+    gpu = estimate.gpu
+    lines = [
+        "FLOPs are those of training's matrix products: 6 a token and weight of blocks and readout, and 6 L D a token "
+        "and block of causal attention; not recomputing, embeddings, norms, the optimizer and validation",
+        f"speed of {gpu.name}: {gpu.speed}",
+        "memory: the sum that populations are sized by, with a tenth left free, and at most "
+        f"{MOST_TOKEN_BYTES / GIB:g} GiB of tokens",
+        f"price: {estimate.price:g} dollars a GPU-hour"
+        + (", assumed" if estimate.price == gpu.price else ""),
+        "trials that diverge are counted in full",
+    ]
+    if gpu.capability is not None:
+        lines.insert(
+            2,
+            f"a step takes at least {1e3 * LAUNCH_SECONDS:g} ms a block, and a population {START_SECONDS:g} s to begin",
+        )
+    if any(shape.fit is not None and shape.fit.gpus > 1 for shape in estimate.shapes):
+        lines.append(
+            f"a model that one GPU does not hold is sharded, at {SHARDED_SHARE:.0%} of one GPU's rate: assumed"
+        )
+    return lines
+
+
+def estimate_lines(estimate: StudyEstimate, *, gpus: int | None = None) -> list[str]:
+    """The estimate as lines of text.
+
+    Args:
+        gpus: how many work at once, for the time that it takes; None to leave that out.
+    """
+    searched = f", and {estimate.searched:,} of the search for constants" if estimate.searched else ""
+    lines = [
+        f"{estimate.name} on {estimate.gpu.name} ({estimate.gpu.bytes / GIB:.0f} GiB)",
+        "",
+        f"  {estimate.arms:,} arms, {estimate.cells:,} cells",
+        f"  {estimate.trials:,} trials: {estimate.merged:,} cells are the same run as another's{searched}",
+        f"  {estimate.populations:,} populations",
+        f"  {estimate.tokens:.3g} tokens, {estimate.flops:.3g} FLOPs",
+        f"  {_amount(estimate.hours)} GPU-hours, {_amount(estimate.dollars)} dollars",
+    ]
+    if gpus is not None:
+        lines.append(f"  {_amount(estimate.hours / gpus / 24)} days on {gpus:,} GPUs, none of them ever idle")
+    return [*lines, "", *_table(estimate), "", *(f"  {line}." for line in assumptions(estimate))]
+
+
+def _table(estimate: StudyEstimate) -> list[str]:
+    widths = sorted({shape.width for shape in estimate.shapes})
+    rows = [COLUMNS, *(_row(estimate, [s for s in estimate.shapes if s.width == w]) for w in widths)]
+    sizes = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    return ["  ".join(text.rjust(size) for text, size in zip(row, sizes, strict=True)) for row in rows]
+
+
+def _row(estimate: StudyEstimate, shapes: Sequence[ShapeEstimate]) -> tuple[str, ...]:
+    """All shapes of one width: sums, and the largest of what each GPU needs."""
+    fits = [shape.fit for shape in shapes if shape.fit is not None]
+    hours = sum(shape.gpu_seconds for shape in shapes) / 3600
+    return (
+        str(shapes[0].width),
+        f"{shapes[0].parameters:,}",
+        f"{shapes[0].non_embedding:,}",
+        _span([f"{tokens:.3g}" for tokens in sorted({shape.tokens for shape in shapes})]),
+        f"{sum(shape.trials for shape in shapes):,}",
+        f"{sum(shape.flops for shape in shapes):.3g}",
+        _span([str(members) for members in sorted({fit.members for fit in fits})]),
+        _span([str(gpus) for gpus in sorted({fit.gpus for fit in fits})]),
+        f"{max(fit.bytes for fit in fits) / GIB:.1f}",
+        _amount(hours),
+        _amount(hours * estimate.price),
+    )
+
+
+def _amount(value: float) -> str:
+    """Three digits or more.
+
+    Example:
+        >>> _amount(0.012345), _amount(12345.6)
+        ('0.0123', '12,346')
+    """
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _span(values: Sequence[str]) -> str:
+    return values[0] if len(values) == 1 else f"{values[0]}-{values[-1]}"
+
+
+def estimate_json(estimate: StudyEstimate) -> str:
+    """The estimate as a JSON document, each shape by itself."""
+    totals = ("arms", "cells", "trials", "merged", "searched", "populations", "tokens", "flops")
+    value: dict[str, Any] = {
+        "kind": KIND,
+        "version": VERSION,
+        "study": estimate.name,
+        "gpu": {"name": estimate.gpu.name, "bytes": estimate.gpu.bytes, "speed": estimate.gpu.speed},
+        "price": estimate.price,
+        **{name: getattr(estimate, name) for name in totals},
+        "gpu_hours": estimate.hours,
+        "dollars": estimate.dollars,
+        "assumptions": assumptions(estimate),
+        "shapes": [asdict(shape) for shape in estimate.shapes],
+    }
+    return json.dumps(value, indent=1)

@@ -1,0 +1,273 @@
+"""What a study would take: the paper's figures, sums by hand, what was measured, and what does not fit."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from study_example import command, snapshot, tiny_source
+from widthwise.study import load_spec, parse_spec
+from widthwise.study.estimate import StudyEstimate, estimate_study
+from widthwise.study.expand import expand
+from widthwise.study.gpu import GPUS, gpu_named
+from widthwise.study.sharded_memory import SPLIT_TERMS, sharded_bytes
+from widthwise.train import execution_on, member_memory
+
+RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
+PARAMETERS = {
+    128: 9_858_432,
+    256: 22_862_592,
+    512: 58_308_096,
+    768: 106_336_512,
+    1024: 166_947_840,
+    1536: 325_919_232,
+    2048: 535_222_272,
+    2560: 794_856_960,
+    3072: 1_104_823_296,
+    4096: 1_875_750_912,
+    6144: 4_021_585_920,
+    8192: 6_972_727_296,
+    12288: 15_290_929_152,
+    16384: 26_830_356_480,
+}
+"""Everett et al. 2024: every width of the paper and its parameters, to the digit."""
+TOTAL = 5.4e24
+"""An outsider's estimate of the whole study's floating-point operations, read by two people off the paper's grids."""
+
+
+@pytest.fixture(scope="module")
+def paper() -> dict[str, Any]:
+    result = command("study", "plan", "paper-full", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_the_papers_parameter_counts_to_the_digit(paper: dict[str, Any]) -> None:
+    found = {shape["width"]: shape["parameters"] for shape in paper["shapes"]}
+    assert found == PARAMETERS
+    for shape in paper["shapes"]:
+        assert shape["parameters"] - shape["non_embedding"] == 32_101 * shape["width"]
+
+
+def test_the_papers_total_is_of_the_right_order(paper: dict[str, Any]) -> None:
+    """Which grids were run is not known to better than a factor of two."""
+    assert TOTAL / 2 < paper["flops"] < 2 * TOTAL
+
+
+def test_the_papers_horizons(paper: dict[str, Any]) -> None:
+    fixed = [shape for shape in paper["shapes"] if shape["steps"] == 50_000]
+    assert {shape["tokens"] for shape in fixed} == {50_000 * 256 * 512}
+    others = {shape["width"]: shape for shape in paper["shapes"] if shape["steps"] != 50_000}
+    assert max(others) == 6144
+    for shape in others.values():
+        # Whole steps of 131,072 tokens.
+        assert abs(shape["tokens"] - 20 * shape["non_embedding"]) <= 256 * 512 / 2
+
+
+def test_the_papers_largest_models_are_sharded_and_the_smallest_are_not(paper: dict[str, Any]) -> None:
+    gpus = {(s["width"], s["optimizer"]): s["fit"]["gpus"] for s in paper["shapes"] if s["steps"] == 50_000}
+    assert {gpus[width, "adam"] for width in PARAMETERS if width <= 4096} == {1}
+    # 26.8 B weights and Adam's moments in float32 are 322 GB alone: three H200s at least, of 149 GB each.
+    assert gpus[16384, "adam"] >= 4
+    assert gpus[16384, "sgd"] < gpus[16384, "adam"]
+
+
+def test_each_search_for_constants_is_at_the_base_width_once_for_what_agrees_there(
+    paper: dict[str, Any],
+) -> None:
+    """4 parameterizations x Adam, Adam with parameter scaling, SGD; Adam's two per layer epsilons have 8 more.
+
+    At the base width prescriptions agree, and an epsilon per layer from a base is the constant one.
+    """
+    searches = [shape for shape in paper["shapes"] if shape["search"]]
+    assert {shape["width"] for shape in searches} == {1024}
+    assert paper["searched"] == sum(shape["trials"] for shape in searches) == 12 * 800
+
+
+def test_totals_are_sums(paper: dict[str, Any]) -> None:
+    shapes = paper["shapes"]
+    assert paper["trials"] + paper["searched"] == sum(shape["trials"] for shape in shapes)
+    assert paper["merged"] == paper["cells"] - paper["trials"] > 0
+    assert paper["tokens"] == sum(shape["trials"] * shape["tokens"] for shape in shapes)
+    assert paper["gpu_hours"] == pytest.approx(sum(shape["gpu_seconds"] for shape in shapes) / 3600)
+    assert paper["dollars"] == pytest.approx(paper["gpu_hours"] * paper["price"])
+    assert all(shape["fit"]["bytes"] <= 0.9 * paper["gpu"]["bytes"] for shape in shapes)
+
+
+def estimate(gpu: str = "h200", *, price: float | None = None, **changes: Any) -> StudyEstimate:
+    return estimate_study(tiny_source(**changes).spec, gpu_named(gpu), price=price)
+
+
+def test_a_tiny_study_by_hand() -> None:
+    """8 trials of width 8, which serve both arms, and 16 of width 16; 4 steps of 2 x 8 tokens each."""
+    found = estimate(price=2.0)
+    assert (found.arms, found.cells, found.trials, found.merged, found.searched) == (2, 32, 24, 8, 0)
+    small, large = found.shapes
+    assert [(s.width, s.trials, s.tokens) for s in found.shapes] == [(8, 8, 64), (16, 16, 64)]
+    # A token: 6 (12 D^2 + 256 D) of products, 6 L D of attention.
+    assert small.flops == 8 * 64 * (6 * (12 * 64 + 256 * 8) + 6 * 8 * 8)
+    assert large.flops == 16 * 64 * (6 * (12 * 256 + 256 * 16) + 6 * 8 * 16)
+    assert found.flops == small.flops + large.flops
+    assert found.tokens == 24 * 64
+    # So few tokens are launches alone: 0.14 ms for the one block, 4 steps, and 10 s to begin, one population each.
+    assert found.populations == 2
+    assert found.hours * 3600 == pytest.approx(2 * (10 + 4 * 0.14e-3))
+    assert found.dollars == 2 * found.hours
+
+
+def test_every_population_fits_and_one_more_member_would_not() -> None:
+    changes = {"model": {"kind": "transformer", "depth": 8, "head_dim": 128, "context": 512}, "widths": [512]}
+    (shape,) = estimate(**changes, seeds=list(range(40)), training={"steps": 30, "batch": 64}).shapes
+    assert shape.fit is not None
+    usable = 0.9 * GPUS["h200"].bytes
+    assert shape.fit.bytes <= usable < shape.fit.bytes * (shape.fit.members + 1) / shape.fit.members
+    assert shape.populations == -(-shape.trials // shape.fit.members) > 1
+
+
+def thousand(width: int, members: int) -> StudyEstimate:
+    """The study of `benchmarks/population.py`: 400 steps of 16 x 256 bytes."""
+    spec = {
+        "model": {"kind": "transformer", "depth": 8, "head_dim": 128, "context": 256},
+        "widths": [width],
+        "arms": [{"parameterization": "standard", "rates": "global"}],
+        "optimizer": {"kind": "adam-atan2"},
+        "learning_rates": [0.001],
+        "seeds": list(range(members)),
+        "training": {"steps": 400, "batch": 16, "precision": "bfloat16"},
+    }
+    return estimate(**spec)
+
+
+@pytest.mark.parametrize("width", [128, 256])
+def test_steps_take_what_they_were_measured_to(width: int) -> None:
+    """52 members on an H200, from the record; the model of traffic is held to a tenth."""
+    record = json.loads((RESULTS / "population-h200.json").read_text())
+    name = f"small: D={width}, 16x256 tokens, V=256: P=52: a step"
+    (measured,) = [row["value"] for row in record["rows"] if row["name"] == name]
+    (shape,) = thousand(width, 52).shapes
+    assert shape.fit is not None
+    assert 52e3 * shape.fit.step_seconds == pytest.approx(measured, rel=0.1)
+
+
+def test_a_thousand_models_take_what_they_were_measured_to() -> None:
+    """Five optimizers, drawing, compiling and writing included, in the record; here one of them."""
+    record = json.loads((RESULTS / "population-h200.json").read_text())
+    (measured,) = [
+        row["value"] for row in record["rows"] if row["name"].startswith("thousand: 1170 models, 1.6")
+    ]
+    assert 3600 * thousand(128, 1170).hours == pytest.approx(measured, rel=0.25)
+
+
+def test_a_sharded_model_holds_its_share() -> None:
+    from widthwise.study.runner import train_recipe
+
+    changes = {
+        "model": {"kind": "transformer", "depth": 8, "head_dim": 128, "context": 512},
+        "widths": [1024],
+    }
+    spec = tiny_source(**changes, training={"steps": 30, "batch": 64, "precision": "bfloat16"}).spec
+    recipe = train_recipe(expand(spec, corpus="0" * 64, population_size=1).trials[0].recipe)
+    execution = replace(execution_on(recipe, (9, 0)), engine=execution_on(recipe, None).engine)
+    memory = member_memory(recipe, execution)
+    held = {gpus: sharded_bytes(replace(recipe, batch=64 // gpus), execution, gpus) for gpus in (1, 2, 4, 8)}
+    assert held[1] > held[2] > held[4] > held[8]
+    # Whole on one GPU: what it holds, and besides the two blocks in bfloat16.
+    assert held[1] == memory.bytes + 2 * 2 * (12 * 1024**2 + 2 * 1024)
+    standing = sum(term.bytes for term in memory.standing if term.name in SPLIT_TERMS)
+    assert standing / 8 < held[8] < held[1] / 4
+    names = {term.name for term in memory.standing} | {t.name for m in memory.moments for t in m.terms}
+    assert SPLIT_TERMS - names == {
+        "sums of gradients",
+        "the largest tensor's update",
+    }  # of pieces, of no kernels
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    path = folder / "s.yaml"
+    path.write_text(tiny_source(**changes).text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--gpu", "tpu"], ["gpu 'tpu' is unknown", "['h200', 'h100', 'a100', 'cpu']"]),
+        (["--price", "-1"], ["price -1.0 must be at least 0 dollars"]),
+        (["--gpus", "0"], ["--gpus", "0 is not in the range"]),
+    ],
+)
+def test_options_that_are_wrong(tmp_path: Path, options: list[str], says: list[str]) -> None:
+    path = write(tmp_path)
+    before = snapshot(tmp_path)
+    result = command("study", "plan", path, *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert all(part in result.stderr for part in says), result.stderr
+    assert snapshot(tmp_path) == before
+
+
+def test_models_that_no_device_holds_are_all_named(tmp_path: Path) -> None:
+    model = {"kind": "transformer", "depth": 8, "head_dim": 128, "context": 64}
+    path = write(tmp_path, model=model, widths=[128, 16384, 32768], training={"steps": 4, "batch": 2})
+    result = command("study", "plan", path, "--gpu", "a100")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert (
+        "no number of GPUs that is planned for (up to 256 a100, 79 GiB each) holds a model of"
+        in result.stderr
+    )
+    assert "width 16384 (25,779,519,488 parameters), width 32768 (" in result.stderr
+    assert (
+        "choose another --gpu, leave these widths out, or choose a smaller batch or context" in result.stderr
+    )
+    assert (
+        command("study", "plan", write(tmp_path, model=model, widths=[128]), "--gpu", "a100").exit_code == 0
+    )
+
+
+def test_constants_that_are_yet_to_be_found_cannot_be_trained() -> None:
+    arm = {"parameterization": "mup", "rates": ["full", "none"], "constants": ["default", "searched"]}
+    spec = tiny_source(arms=[arm]).spec
+    with pytest.raises(
+        ValueError, match=r"arms \['mup-full-optimal', 'mup-none-optimal'\] are yet to be searched"
+    ):
+        expand(spec, corpus="0" * 64, population_size=1)
+    found = estimate_study(spec, GPUS["h200"])
+    assert found.searched == 800
+    # Those to be found are other runs than the default ones, and at the base width one for both prescriptions.
+    assert found.trials == 2 * 8 + 4 * 8
+
+
+def test_the_text_says_all_of_it() -> None:
+    result = command("study", "plan", "quickstart", "--gpu", "h100", "--gpus", 4)
+    assert result.exit_code == 0, result.stderr
+    text = " ".join(result.stdout.split())
+    for part in (
+        "quickstart on h100 (79 GiB)",
+        "3 arms, 162 cells",
+        "126 trials: 36 cells are the same run as another's",
+        "3 populations",
+        "days on 4 GPUs",
+        "speed of h100: assumed",
+        "price: 2.5 dollars a GPU-hour, assumed.",
+        "467,584",
+    ):
+        assert part in text
+    named = command("study", "plan", "quickstart", "--gpu", "h100", "--price", 3)
+    assert "price: 3 dollars a GPU-hour." in named.stdout
+    rows = [line for line in result.stdout.splitlines() if re.match(r" +(32|64|128) ", line)]
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_another_corpus_is_another_specification() -> None:
+    from widthwise.study import with_corpus
+
+    source = load_spec("quickstart")
+    changed = with_corpus(source, "büch: er.txt")
+    assert changed.spec == source.spec.model_copy(update={"corpus": "büch: er.txt"})
+    assert parse_spec(changed.text).spec == changed.spec
+    assert yaml.safe_load(changed.text)["corpus"] == "büch: er.txt"
+    with pytest.raises(ValueError, match="corpus: String should have at least 1 character"):
+        with_corpus(source, "")
