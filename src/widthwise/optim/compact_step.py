@@ -114,8 +114,9 @@ class CompactUpdate:
         return zeros
 
     def _kept(self) -> list[str]:
-        """The names of the update's states; SGD without momentum needs none."""
-        if isinstance(self.update, SgdUpdate) and self.update.momentum == 0:
+        """The names of the states that are kept for each element; SGD without momentum needs none."""
+        update = self.update
+        if isinstance(update, AdafactorUpdate) or (isinstance(update, SgdUpdate) and update.momentum == 0):
             return []
         return list(self.update.initial_state(torch.empty(1, 1)))
 
@@ -159,11 +160,11 @@ class CompactUpdate:
         return self._read(state, names[0], part) if names else None
 
     def root_mean_square(self, state: State, part: slice) -> Tensor | None:
-        """Some of sqrt(v), flat, not corrected for its start at zero; None where no v is kept for each element."""
+        """Some of sqrt(v), flat, not corrected for its start at zero; None for SGD and Adafactor."""
         kept = self._kept()
         if "u" in kept:
             return self._read(state, "u", part)
-        return self._read(state, "v", part).sqrt() if "v" in kept and "v_row" not in state else None
+        return self._read(state, "v", part).sqrt() if "v" in kept else None
 
     def _elementwise(
         self, update: MemberUpdate, weight: Tensor, gradient: Tensor, state: State, now: Now

@@ -124,7 +124,10 @@ class LayerMajor:
         self._boundaries = Boundaries(storage.boundaries, device)
 
     def step(self, tokens_BxT1: Tensor, *, watch: Watch = BLIND) -> Tensor:
-        """Train one step on a batch of token ids; its mean loss before the step, a float32 number on the device."""
+        """Train one step on a batch of token ids; its mean loss before the step, a float32 number on the device.
+
+        The pieces are as long as those of the recipe's batch: a larger batch has more of them.
+        """
         self.steps += 1
         return self._run(tokens_BxT1, watch, self._move)
 
@@ -133,14 +136,16 @@ class LayerMajor:
         return self._run(tokens_BxT1, watch, _ignore)
 
     @torch.no_grad()
-    def loss(self, tokens_BxT1: Tensor) -> Tensor:
+    def loss(self, tokens_BxT1: Tensor, *, watch: Watch = BLIND) -> Tensor:
         """The mean next-token cross-entropy of a batch, in its pieces."""
         w, total = self._read(self._views()), torch.zeros((), device=self.device)
         pieces = self._pieces(tokens_BxT1)
         for tokens in pieces:
             x = self._embed(tokens)
+            watch.activation("embedding", x)
             for block in range(self.model.depth):
                 x = self._block(w, block, x, tokens)
+                watch.activation(f"blocks.{block}", x)
             total += self._head(w, x, tokens)
         return total / len(pieces)
 
@@ -155,7 +160,12 @@ class LayerMajor:
         return loss
 
     def _pieces(self, tokens_BxT1: Tensor) -> Sequence[Tensor]:
-        return tokens_BxT1.split(self.storage.sequences(len(tokens_BxT1)))
+        size = self.storage.sequences(self.recipe.batch)
+        if len(tokens_BxT1) % size:
+            raise ValueError(
+                f"a batch of {len(tokens_BxT1)} sequences is not a multiple of the {size} of a micro-batch"
+            )
+        return tokens_BxT1.split(size)
 
     def _views(self) -> dict[str, Tensor]:
         return {name: weight[None] for name, weight in self.weights.items()}
