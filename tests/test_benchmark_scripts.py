@@ -30,6 +30,7 @@ QUICK = {
     "epsilon_underflow",
     "interval_coverage",
     "sweep_replay",
+    "wide_check",
     *ALONE,
 }
 KERNELS = {"adafactor_step", "optimizer_step"}
