@@ -6,6 +6,7 @@ transfer, 4 undecided.
 
 import typer
 
+from widthwise.cli.align import align
 from widthwise.cli.check import check
 from widthwise.cli.claims import claims
 from widthwise.cli.exponents import exponents
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("align")(align)
 app.command("check")(check)
 app.command("exponents")(exponents)
 app.command("plan")(plan)

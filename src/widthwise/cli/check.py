@@ -1,12 +1,30 @@
 """`widthwise check`: the coordinate check of a user's model."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from widthwise.cli.errors import user_errors
+from widthwise.cli.model_options import (
+    RATE,
+    RATES,
+    AlignmentName,
+    BaseWidth,
+    Batch,
+    Factory,
+    Loss,
+    Norm,
+    OptimizerName,
+    ParameterizationName,
+    Rate,
+    Rules,
+    Seeds,
+    Steps,
+    Widths,
+    parse_widths,
+    pick,
+)
 from widthwise.cli.options import given
 from widthwise.cli.plan import parse_rule
 from widthwise.cli.user_code import load_callable
@@ -20,61 +38,6 @@ if TYPE_CHECKING:
 
 CHECK_CODES = {"pass": 0, "fail": 3, "undecided": 4}
 STYLES = {"pass": "green", "fail": "bold red", "undecided": "yellow", "reported": "blue", "undefined": "dim"}
-RATES = {"sgd": 0.1}
-RATE = 1e-3
-
-Named = TypeVar("Named")
-
-
-Factory = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODULE:FACTORY", help="A function that makes your model of a width, as mymodels:build."
-    ),
-]
-BaseWidth = Annotated[int, typer.Option(help="The width whose hyperparameters were tuned.")]
-Widths = Annotated[
-    str | None,
-    typer.Option(metavar="N,N,N", help="Widths to train at; 1, 2, 4 and 8 times the base width unless said."),
-]
-ParameterizationName = Annotated[str, typer.Option(help=", ".join(PARAMETERIZATIONS))]
-OptimizerName = Annotated[
-    str,
-    typer.Option(
-        help=f"{', '.join(OPTIMIZER_RULES)}; PyTorch has an optimizer for sgd, adam, rmsprop, muon."
-    ),
-]
-AlignmentName = Annotated[
-    str | None, typer.Option(help=f"{', '.join(ALIGNMENTS)}; full unless said.", show_default=False)
-]
-Rules = Annotated[
-    list[str] | None,
-    typer.Option(metavar="PATTERN=ROLE", help="As in `widthwise plan`; once for each pattern."),
-]
-Norm = Annotated[
-    str | None, typer.Option(help="The norm in front of a tied readout, where it cannot be told.")
-]
-Seeds = Annotated[int | None, typer.Option(help="Models a width; 5 unless said.")]
-Steps = Annotated[int | None, typer.Option(help="Of training; 3 unless said.")]
-Rate = Annotated[
-    float | None, typer.Option(help="The base learning rate; 0.1 for sgd and 0.001 for others unless said.")
-]
-Batch = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MODULE:FUNCTION",
-        help="Returns the batch, always the same and small. Left out: 4 sequences of 16 random tokens of the "
-        "vocabulary, which is read off the model's input embedding.",
-    ),
-]
-Loss = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MODULE:FUNCTION",
-        help="Takes the model and the batch, returns the scalar to minimize. Left out: the next token's "
-        "cross-entropy, for models that return logits or an output with .logits.",
-    ),
-]
 Out = Annotated[
     Path | None, typer.Option(help="The folder for check.html, its figures and check.json.", metavar="DIR")
 ]
@@ -102,13 +65,11 @@ def check(
     Exits with 0 if the check passes, 3 if it fails, 4 if it is undecided.
     """
     options: dict[str, Any] = {
-        "parameterization": _pick(PARAMETERIZATIONS, parameterization, "parameterization"),
-        "optimizer": _pick(OPTIMIZER_RULES, optimizer, "optimizer"),
-        **given(
-            alignment=None if alignment is None else _pick(ALIGNMENTS, alignment, "alignment"), norm=norm
-        ),
+        "parameterization": pick(PARAMETERIZATIONS, parameterization, "parameterization"),
+        "optimizer": pick(OPTIMIZER_RULES, optimizer, "optimizer"),
+        **given(alignment=None if alignment is None else pick(ALIGNMENTS, alignment, "alignment"), norm=norm),
     }
-    trained = _widths(widths, base_width)
+    trained = parse_widths(widths, base_width)
     build = load_callable(factory, what="factory")
     make_batch = None if batch is None else load_callable(batch, what="batch")
     own_loss = None if loss is None else load_callable(loss, what="loss")
@@ -141,21 +102,6 @@ def check(
         for path in _write(found, factory, out):
             print(path)
     raise typer.Exit(CHECK_CODES[found.verdict.value])
-
-
-def _widths(text: str | None, base_width: int) -> tuple[int, ...]:
-    if text is None:
-        return tuple(base_width * factor for factor in (1, 2, 4, 8))
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"--widths {text!r} must be whole numbers with commas, as in 64,128,256") from None
-
-
-def _pick(table: Mapping[str, Named], name: str, option: str) -> Named:
-    if name not in table:
-        raise ValueError(f"--{option} {name!r} is unknown; choose one of {', '.join(table)}")
-    return table[name]
 
 
 def _table(found: "CoordinateCheck") -> "Table":

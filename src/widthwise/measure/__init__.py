@@ -18,6 +18,7 @@ from widthwise.measure.alignment_report import (
     LookedUp,
     Unmeasured,
 )
+from widthwise.measure.alignment_runs import AlignmentRun, alignment_runs
 from widthwise.measure.alignment_schedule import AlignmentSchedule
 from widthwise.measure.alignment_watch import AlignmentWarning, AlignmentWatch
 from widthwise.measure.check_result import CoordinateCheck
@@ -35,6 +36,7 @@ from widthwise.measure.verdict import CheckRow, Margins, Verdict
 
 __all__ = [
     "AlignmentReport",
+    "AlignmentRun",
     "AlignmentSchedule",
     "AlignmentWarning",
     "AlignmentWatch",
@@ -57,6 +59,7 @@ __all__ = [
     "Snapshot",
     "Unmeasured",
     "Verdict",
+    "alignment_runs",
     "coordinate_check",
     "load_alignment",
     "measure_alignment",

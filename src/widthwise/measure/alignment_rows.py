@@ -7,7 +7,7 @@ from widthwise.measure.alignment_passes import Layer, Passes
 from widthwise.measure.alignment_report import AlignmentReport, LayerAlignment, LookedUp, Unmeasured
 from widthwise.measure.recorder import rms
 from widthwise.measure.spectral_norm import spectral_norm
-from widthwise.theory import Role
+from widthwise.theory import MATRIX_ROLES, Role
 
 PARAMETRIZED = "parametrizations"
 """What `torch.nn.utils.parametrize` puts into the name of a tensor that it took the place of."""
@@ -15,6 +15,7 @@ PARAMETRIZED = "parametrizations"
 REASONS = {
     "convolution": "a transposed convolution: how many entries an output sums over depends on where it lies",
     "_trilinear": "a bilinear layer: it meets two inputs at once",
+    "_grouped_mm": "experts in one grouped product: which tokens meet which of them, a router decides anew",
 }
 """Operation -> why a tensor that meets its input there is not measured."""
 
@@ -55,6 +56,12 @@ def _role(name: str, roles: Mapping[str, Role], passes: Passes) -> Role | None:
     first = first_names.get(name, name)
     tied = any(first_names[other] == first for other in passes.looked_up)
     found = roles.get(name, roles.get(first))
+    if found is None and name in passes.weights.effective:
+        owner, _, tensor = name.rpartition(".")
+        inside = f"{owner}.{PARAMETRIZED}.{tensor}.".removeprefix(".")
+        found = next(
+            (roles[one] for one in roles if one.startswith(inside) and roles[one] in MATRIX_ROLES), None
+        )
     return Role.READOUT if tied and found is Role.EMBEDDING else found
 
 

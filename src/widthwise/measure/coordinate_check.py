@@ -88,8 +88,8 @@ def coordinate_check(
         >>> check.verdict.value, check.row("update", "2.weight").theory
         ('pass', -1.0)
     """
-    ordered = _checked(widths, seeds=seeds, steps=steps, learning_rate=learning_rate)
-    plans = {width: _plan_of(plan, width) for width in ordered}
+    ordered = checked_widths(widths, seeds=seeds, steps=steps, learning_rate=learning_rate)
+    plans = {width: plan_of(plan, width) for width in ordered}
     recipe = Recipe(
         build=build,
         batch=batch if callable(batch) else lambda _: batch,
@@ -111,14 +111,17 @@ def coordinate_check(
     )
 
 
-def _checked(widths: Sequence[int], *, seeds: int, steps: int, learning_rate: float) -> tuple[int, ...]:
+def checked_widths(
+    widths: Sequence[int], *, seeds: int, steps: int, learning_rate: float, least_seeds: int = LEAST_SEEDS
+) -> tuple[int, ...]:
+    """The widths in order, if a measurement over them can be made."""
     ordered = tuple(sorted(set(widths)))
     if len(ordered) < LEAST_WIDTHS or ordered[0] < 1:
         raise ValueError(
             f"widths are {tuple(widths)}; a slope needs {LEAST_WIDTHS} or more, positive and different"
         )
-    if seeds < LEAST_SEEDS:
-        raise ValueError(f"seeds = {seeds}; an interval needs {LEAST_SEEDS} or more")
+    if seeds < least_seeds:
+        raise ValueError(f"seeds = {seeds}; an interval needs {least_seeds} or more")
     if steps < 1:
         raise ValueError(f"steps = {steps}; one update at least is measured")
     if not 0 < learning_rate < float("inf"):
@@ -128,7 +131,8 @@ def _checked(widths: Sequence[int], *, seeds: int, steps: int, learning_rate: fl
     return ordered
 
 
-def _plan_of(plan: Callable[[int], ScalingPlan], width: int) -> ScalingPlan:
+def plan_of(plan: Callable[[int], ScalingPlan], width: int) -> ScalingPlan:
+    """The plan of a width, if it is one."""
     found = plan(width)
     if found.width != width:
         raise ValueError(f"plan({width}) is a plan for width {found.width}; make one for each width")
