@@ -54,7 +54,7 @@ ROOMS = {
     "analysis": room(rooms="theory", packages="numpy scipy"),
     "jax": room(rooms="theory scaling", packages="jax numpy optax"),
     "report": room(rooms="analysis records", packages="altair vl_convert jinja2 markupsafe rich"),
-    "cli": room(rooms="theory", packages="typer", lazy_rooms=FEATURES, lazy_packages=DEPENDENCIES),
+    "cli": room(rooms="theory", packages="typer", lazy_rooms=f"files {FEATURES}", lazy_packages=DEPENDENCIES),
     "__main__": room(rooms="cli"),
     "__init__": room(lazy_rooms=FEATURES),
 }
