@@ -48,7 +48,7 @@ ROOMS = {
     "study": room(
         rooms="theory scaling records",
         packages="pydantic yaml",
-        lazy_rooms="train models optim",
+        lazy_rooms="train models optim analysis",
         lazy_packages="torch numpy pyarrow",
     ),
     "analysis": room(rooms="theory", packages="numpy scipy"),

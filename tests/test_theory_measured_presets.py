@@ -22,6 +22,7 @@ from widthwise.theory import (
     measured_prescription,
     nearest_preset,
     predicted_drift,
+    settle,
     settle_omega,
     solve,
     solve_measured,
@@ -125,6 +126,18 @@ def test_what_is_settled(omega: MeasuredExponent, settled: bool) -> None:
     assert settled or found is one
     assert found.alpha is one.alpha
     assert settle_omega(one, tolerance=-1) is one
+
+
+def test_no_exponent_is_above_one() -> None:
+    """Cauchy and Schwarz: an interval that reaches above 1 ends there, and rates stay at full alignment's."""
+    above = {"hidden": layer(slope(0.9, 0.3)), "readout": layer(slope(1.2, 0.1))}
+    settled = {name: settle(one) for name, one in above.items()}
+    assert settled["hidden"].alpha == MeasuredExponent(0.9, pytest.approx(0.6), 1.0, WIDTHS)
+    assert settled["readout"].u == slope(1.0)
+    rates = solve_measured(STANDARD, ADAM, settled)
+    assert rates.interval("hidden").high == rates.interval("readout").value == 1
+    undefined = MeasuredExponent(float("nan"), float("nan"), float("nan"), WIDTHS)
+    assert settle(layer(undefined)).alpha.value != settle(layer(undefined)).alpha.value
 
 
 # The prescription

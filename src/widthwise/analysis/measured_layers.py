@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from widthwise.analysis.alignment_exponents import AlignmentExponent, Pool, alignment_exponents
 from widthwise.analysis.alignment_rows import AlignmentRow
 from widthwise.analysis.width_slope import LEVEL
-from widthwise.theory import SOLVER_QUANTITIES, MeasuredAlignment, settle_omega
+from widthwise.theory import SOLVER_QUANTITIES, MeasuredAlignment, settle
 
 
 def measured_layers(
     rows: Iterable[AlignmentRow], *, pool: Pool = Pool.ROLE, level: float = LEVEL
 ) -> dict[str, MeasuredAlignment]:
-    """The three exponents of every role (or layer) over widths, with an omega that noise does not decide.
+    """The three exponents of every role (or layer) over widths, as the theory takes them (`theory.settle`).
 
     Args:
         rows: one measurement a run, layer and quantity, such as `over_training` makes; those of the whole product are
@@ -44,7 +44,7 @@ def measured_layers(
                 f"{one.name!r} was measured at several times; average over training first, or choose one"
             )
         found[one.name][one.quantity] = one
-    return {name: settle_omega(_alignment(name, exponents)) for name, exponents in found.items()}
+    return {name: settle(_alignment(name, exponents)) for name, exponents in found.items()}
 
 
 def _alignment(name: str, exponents: dict[str, AlignmentExponent]) -> MeasuredAlignment:
@@ -75,7 +75,7 @@ def measured_over_training(
     for one in alignment_exponents(wanted, pool=Pool.ROLE, level=level):
         found.setdefault(one.progress, {}).setdefault(one.name, {})[one.quantity] = one
     defined = {
-        progress: {name: settle_omega(_alignment(name, exponents)) for name, exponents in roles.items()}
+        progress: {name: settle(_alignment(name, exponents)) for name, exponents in roles.items()}
         for progress, roles in sorted(found.items())
         if not any(one.undefined for exponents in roles.values() for one in exponents.values())
     }

@@ -8,6 +8,7 @@ from widthwise.study.arm_axes import arm_axes
 from widthwise.study.desk import TrainingError
 from widthwise.study.executor import Executor, Local
 from widthwise.study.fitting_sizes import POPULATION_SIZE
+from widthwise.study.measured_rates import MeasuredStore, read_measured
 from widthwise.study.processes import Processes
 from widthwise.study.run import resume_study, run_study
 from widthwise.study.run_state import RunState
@@ -18,6 +19,7 @@ __all__ = [
     "POPULATION_SIZE",
     "Executor",
     "Local",
+    "MeasuredStore",
     "Processes",
     "RunState",
     "SpecSource",
@@ -27,6 +29,7 @@ __all__ = [
     "built_in_names",
     "load_spec",
     "parse_spec",
+    "read_measured",
     "resume_study",
     "run_study",
     "with_corpus",

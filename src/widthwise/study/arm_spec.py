@@ -9,7 +9,8 @@ from widthwise.study.fields import Count, Positive, Section, as_list, one_of
 from widthwise.study.horizon import HorizonField
 from widthwise.study.optimizer_spec import EpsilonChoice, OptimizerSpec
 from widthwise.study.rate_spec import LearningRates
-from widthwise.theory import PARAMETERIZATIONS, PRESCRIPTIONS
+from widthwise.study.rates_choice import RatesChoice
+from widthwise.theory import PARAMETERIZATIONS
 
 DEFAULT_CONSTANTS = "default"
 """The paper's name for constants that are all 1; it calls those found by search `optimal`."""
@@ -74,7 +75,7 @@ class ArmSpec(Section):
     parameterization: Annotated[
         tuple[Annotated[str, one_of(PARAMETERIZATIONS)], ...], BeforeValidator(as_list)
     ]
-    rates: Annotated[tuple[Annotated[str, one_of(PRESCRIPTIONS)], ...], BeforeValidator(as_list)]
+    rates: Annotated[tuple[RatesChoice, ...], BeforeValidator(as_list)]
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = None
     optimizer: OptimizerSpec | None = None
     learning_rates: LearningRates | None = None

@@ -10,6 +10,7 @@ from widthwise.study.arm_spec import DEFAULT_CONSTANTS, ArmSpec, ConstantsSpec
 from widthwise.study.horizon import Horizon
 from widthwise.study.optimizer_spec import AdamPsSpec, AdamSpec, OptimizerSpec
 from widthwise.study.rate_spec import RateGrid, RateList
+from widthwise.study.rates_choice import prescription_of
 from widthwise.study.spec import StudySpec
 from widthwise.theory import (
     ADAFACTOR,
@@ -18,7 +19,6 @@ from widthwise.theory import (
     FULL,
     NONE,
     PARAMETERIZATIONS,
-    PRESCRIPTIONS,
     SGD,
     OptimizerRule,
     Parameterization,
@@ -132,11 +132,11 @@ def _expand_arm(spec: StudySpec, part: ArmSpec, *, name_optimizer: bool) -> Iter
         first = [base.kind] if name_optimizer else []
         if part.name is not None:
             first = [part.name]
-        label = "-".join([*first, parameterization, rates, *own])
+        label = "-".join([*first, parameterization, str(rates), *own])
         yield Arm(
             name=part.name if part.name is not None and len(combinations) == 1 else label,
             parameterization=PARAMETERIZATIONS[parameterization],
-            prescription=PRESCRIPTIONS[rates],
+            prescription=prescription_of(rates),
             optimizer=base if epsilon is None else epsilon.applied(base),
             grid=part.learning_rates or spec.learning_rates,
             constants=constants,

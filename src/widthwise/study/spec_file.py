@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from widthwise.study.fields import MistakesError
+from widthwise.study.measured_spec import resolve_measured
 from widthwise.study.spec import StudySpec
 
 _SUFFIX = ".yaml"
@@ -16,6 +17,7 @@ _TAGS = frozenset(
     {
         *("transformer", "mlp", "sgd", "adam", "adam-atan2", "adam-ps", "adafactor"),
         *("list", "grid", "fixed-steps", "per-parameter"),
+        *("named-rates", "rates-by-role", "assumed-alignment", "own-alignment"),
     }
 )
 """Which variant of a section was checked: pydantic puts it into a field's path, but no specification has it there."""
@@ -31,7 +33,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class SpecSource:
-    """A specification and the text it was read from."""
+    """A specification and the text it was read from, with measured rates written out."""
 
     spec: StudySpec
     text: str
@@ -76,7 +78,8 @@ def parse_spec(text: str, *, origin: str = "the specification") -> SpecSource:
         origin: what to call it in messages.
 
     Raises:
-        ValueError: not YAML, not a mapping, or mistakes (all are listed, one a line).
+        ValueError: not YAML, not a mapping, a store that says nothing of alignment, or mistakes (all are listed, one a
+            line).
     """
     try:
         data = yaml.safe_load(text)
@@ -89,6 +92,10 @@ def parse_spec(text: str, *, origin: str = "the specification") -> SpecSource:
         raise ValueError(
             f"{origin} is {kind}; it must be a mapping with the fields {list(StudySpec.model_fields)}"
         )
+    data, notes = resolve_measured(data)
+    if notes:
+        comments = "".join(f"# {note}\n" for note in notes)
+        text = comments + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     try:
         return SpecSource(StudySpec.model_validate(data), text)
     except ValidationError as error:

@@ -77,7 +77,7 @@ from widthwise.theory.prescription import (
     prescribed_exponent,
 )
 from widthwise.theory.role import MATRIX_ROLES, Role
-from widthwise.theory.settled import OMEGA_TOLERANCE, settle_omega
+from widthwise.theory.settled import OMEGA_TOLERANCE, at_most_full, settle, settle_omega
 from widthwise.theory.solution import LayerSolution, Solution
 from widthwise.theory.solver import solve
 
@@ -148,6 +148,7 @@ __all__ = [
     "Solution",
     "UncertifiedError",
     "alignment_at",
+    "at_most_full",
     "chain",
     "compare",
     "exponent_table",
@@ -163,6 +164,7 @@ __all__ = [
     "prescribed_exponent",
     "rate_power",
     "role_exponents",
+    "settle",
     "settle_omega",
     "shift_gauge",
     "solve",

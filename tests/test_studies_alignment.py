@@ -1,0 +1,120 @@
+"""The alignment experiment: its studies are valid and as large as was planned, and its parts fit together."""
+
+import math
+import os
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from house_rules import SOURCE
+from widthwise.analysis import Observation
+from widthwise.study import parse_spec
+from widthwise.study.expand import StudyPlan, expand
+from widthwise.study.rates_choice import RatesByRole
+from widthwise.theory import PRESCRIPTIONS
+
+STUDY = SOURCE.parent.parent / "studies" / "alignment"
+sys.path.insert(0, str(STUDY))
+
+import plan  # noqa: E402
+from run import all_jobs  # noqa: E402
+from summarize import blocks, main  # noqa: E402
+
+CONFIG = plan.load_config(STUDY / "base.yaml")
+CASES = plan.cases(CONFIG)
+FOUND = plan.Found(-7, 0.5, -6)
+EXPONENTS = {"alpha": "7/10", "omega": "1/2", "u": "3/5"}
+SPELLED = {"hidden": EXPONENTS, "readout": EXPONENTS}
+
+
+def own() -> dict[str, tuple[object, object]]:
+    spelled = {name: {"name": name, **SPELLED} for name in ("measured", "readout")}
+    return {name: (one, RatesByRole.model_validate(one).prescription) for name, one in spelled.items()}
+
+
+def planned(case: plan.Case, study: str, **options: object) -> StudyPlan:
+    text = plan.write_spec(CONFIG, case, study, corpus="python-stdlib", **options)  # pyright: ignore
+    return expand(parse_spec(text).spec, corpus="0" * 64, population_size=64)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_study_is_valid_and_within_the_budget(case: plan.Case) -> None:
+    """Seconds of an H100 by the stated cost of a model; six cases on four devices have about 460 s each."""
+    seeds, widths = CONFIG["seeds"], CONFIG["large_widths"]
+    studies = [
+        planned(case, "coarse", widths=[128], arms=plan.coarse_arms(CONFIG, case), seeds=[0]),
+        planned(case, "base", widths=[128], arms=plan.base_arms(CONFIG, -7), seeds=seeds),
+        planned(case, "small", widths=[256], arms=plan.preset_arms(CONFIG, case, FOUND, 256), seeds=seeds),
+        planned(
+            case,
+            "measure",
+            widths=CONFIG["measured_widths"],
+            arms=plan.measured_arms(CONFIG, FOUND),
+            seeds=seeds,
+            measured=True,
+        ),
+        planned(
+            case, "transferred", widths=widths[-1:], arms=plan.transferred_arms(FOUND, own()), seeds=[1, 2]
+        ),
+        *(
+            planned(
+                case, f"large-{n}", widths=[n], arms=plan.large_arms(CONFIG, case, FOUND, n, own()), seeds=[0]
+            )
+            for n in widths
+        ),
+    ]
+    seconds = sum(
+        CONFIG["seconds_per_million_tokens"][trial.recipe["model"]["width"]] * 2.048
+        for study in studies
+        for trial in study.trials
+    )
+    assert seconds < 300
+    assert sum(len(study.trials) for study in studies) > 150
+
+
+@pytest.mark.parametrize(("case", "width", "name"), list(product(CASES, (256, 1024), plan.PRESETS)))
+def test_a_window_holds_both_predictions_inside_it(case: plan.Case, width: int, name: str) -> None:
+    grid = plan.window(case, CONFIG, PRESCRIPTIONS[name], width=width, x=-7)
+    low, high = (int(grid[end].removeprefix("2^")) for end in ("lowest", "highest"))
+    octaves = math.log2(width / 128)
+    for drift in case.drifts(PRESCRIPTIONS[name]):
+        assert low + 1 < -7 - drift * octaves < high
+    assert 4 <= high - low <= 7
+
+
+def test_large_widths_wait_for_small_ones_and_the_longest_comes_first() -> None:
+    jobs = all_jobs(CONFIG, CASES)
+    assert [job.seconds for job in jobs] == sorted((job.seconds for job in jobs), reverse=True)
+    assert len({job.name for job in jobs}) == len(jobs) == 18
+    names = {job.name for job in jobs}
+    assert all(job.needs in names for job in jobs if job.part != "small")
+
+
+def test_the_noise_of_arms_against_seeds_by_hand() -> None:
+    """Means 0 and 1 of the arms, 1/2, 0 and 1 of the seeds: residuals 0, 1/2, -1/2 and 0, -1/2, 1/2; freedom 1 x 2."""
+    losses = {"a": (0.0, 0.0, 0.0), "b": (1.0, 0.0, 2.0)}
+    runs = [Observation(arm, 1024, 0.1, s, x) for arm, row in losses.items() for s, x in enumerate(row)]
+    found, sigma, freedom = blocks(runs)
+    assert freedom == 2
+    assert sigma == pytest.approx(math.sqrt(1.0 / 2), rel=1e-15)
+    assert np.array_equal(found["b"], losses["b"])
+    again = [*runs, *(Observation("twin", 1024, 0.1, s, x) for s, x in enumerate(losses["a"]))]
+    assert blocks(again)[1:] == (sigma, freedom)  # the same runs under another name count once
+
+
+@pytest.mark.slow
+def test_the_whole_experiment_at_a_small_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, str(STUDY / "run.py"), "--smoke", "--gpus", "0", "--cases", "adam-standard"]
+    command += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"), "--minutes", "5"]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=environment, timeout=400)
+    assert "adam-standard-64: done" in (tmp_path / "out" / "log.txt").read_text()
+    assert main([str(tmp_path / "out" / "stores.tar.gz"), "--smoke"]) == 0
+    printed = capsys.readouterr().out
+    for title in ("Measured exponents", "How far the best rate moved", "Differences at the largest width"):
+        assert f"### {title}" in printed
+    assert "| adam-standard | measured - (full) |" in printed
