@@ -238,3 +238,58 @@ def test_what_a_record_reads_lives_as_long_as_the_step(
     gc.collect()
     assert isinstance(update, AdafactorUpdate) or len(made) >= 2
     assert all(reference() is not None for reference in made[:2])
+
+
+DECAYED = {name: update for name, update in UPDATES.items() if name != "adafactor"}
+DECAYS = [0.0, 0.01, 0.25]
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "plain"])
+@pytest.mark.parametrize("update", DECAYED.values(), ids=DECAYED)
+def test_decay_takes_its_share_whatever_the_rate(update: MemberUpdate, fused: bool) -> None:
+    """Without a gradient a step is the decay alone: theta (1 - factor * decay), each member by its own.
+
+    The first step has no momentum: theta - fma(rate, 0, decay theta) is rounded twice, by 2^-24 of a weight below 8.
+    """
+    start = of_members([0, 1, 2], 0)
+    step = PopulationStep(
+        update,
+        start,
+        rates=numbers(RATES),
+        epsilons=numbers([1e-8, 1e-2, 0.5]),
+        decays=numbers(DECAYS),
+        fused=fused,
+    )
+    before = {name: tensor.clone() for name, tensor in start.items()}
+    step.step_({name: torch.zeros_like(tensor) for name, tensor in before.items()}, factor=0.5)
+    for name, decay_P in numbers(DECAYS).items():
+        share = 1 - 0.5 * decay_P.view(-1, *[1] * (before[name].dim() - 1))
+        torch.testing.assert_close(step.parameters[name], before[name] * share, rtol=0, atol=2**-20)
+        assert torch.equal(step.parameters[name][0], before[name][0])
+
+
+@pytest.mark.parametrize("update", DECAYED.values(), ids=DECAYED)
+def test_the_kernels_decay_as_the_plain_updates_do(update: MemberUpdate) -> None:
+    """As without decay; and a decay of zero changes no bit of a member's run."""
+    found, expected = (run(update, fused=fused, steps=3, decays=numbers(DECAYS)) for fused in (True, False))
+    plain = run(update, fused=True, steps=3)
+    for name in SHAPES:
+        torch.testing.assert_close(found.parameters[name], expected.parameters[name], rtol=0, atol=2**-15)
+        assert torch.equal(found.parameters[name][0], plain.parameters[name][0])
+        assert (found.parameters[name][2] - plain.parameters[name][2]).abs().amax() > 1000 * 2**-15
+
+
+@pytest.mark.parametrize("update", DECAYED.values(), ids=DECAYED)
+def test_decay_is_of_the_weights_before_the_step(update: MemberUpdate) -> None:
+    """Decoupled: one step with decay is the step without it, less the share of the old weights."""
+    plain = run(update, fused=False, steps=1)
+    decayed = run(update, fused=False, steps=1, decays=numbers(DECAYS))
+    for name, decay_P in numbers(DECAYS).items():
+        before = of_members([0, 1, 2], 0)[name]
+        share = decay_P.view(-1, *[1] * (before.dim() - 1))
+        torch.testing.assert_close(decayed.parameters[name], plain.parameters[name] - share * before)
+
+
+def test_adafactors_members_have_no_decay_of_their_own() -> None:
+    with pytest.raises(ValueError, match="a member's own weight decay is not Adafactor's"):
+        run(UPDATES["adafactor"], fused=False, decays=numbers(DECAYS))

@@ -1,11 +1,13 @@
 """The axes of a study: constants, policies for epsilon, horizons and widths of an arm, and windows of rates."""
 
 import itertools
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from study_example import tiny_plan, tiny_source
+from study_example import tiny_plan, tiny_source, train, write_corpus
 from test_study_spec import complaints
 from widthwise.scaling import (
     TRANSFORMER_ROLES,
@@ -20,7 +22,7 @@ from widthwise.scaling import (
 from widthwise.study.arms import Arm, expand_arms
 from widthwise.study.horizon import Steps, TokensPerParameter, non_embedding, resolved_steps
 from widthwise.study.rate_spec import RateGrid
-from widthwise.study.recipe import any_block, canonical_json, identity, pack_numbers
+from widthwise.study.recipe import any_block, canonical_json, identity, pack_numbers, unpack_numbers
 from widthwise.study.recipe_parts import NumberParts, Part, identity_of, recipe_of, text_of
 from widthwise.theory import ADAM, MID_RATES, PARAMETERIZATIONS, Parameterization, Role
 
@@ -285,6 +287,14 @@ def test_a_window_keeps_the_grids_own_rates_to_the_bit() -> None:
             ["arms.0.constants: constants ['optimal', 'optimal'] have a name twice; give each a `name` of its own"],
         ),
         (
+            {"arms": [{**ARM, "weight_decay": [0, 0.1]}], "optimizer": {"kind": "adafactor"}},
+            ["arms.0.weight_decay: [0.1] does not go with optimizer adafactor, which has none here; leave it out"],
+        ),
+        (
+            {"arms": [{**ARM, "weight_decay": 1}]},
+            ["arms.0.weight_decay.0: Input should be less than 1 (given: 1)"],
+        ),
+        (
             {"arms": [{**ARM, "constants": {"hidden": -1}}]},
             ["arms.0.constants.0.hidden: Input should be greater than 0 (given: -1)"],
         ),
@@ -356,3 +366,55 @@ def test_a_rate_that_overflows_is_refused() -> None:
         ValueError, match=r"learning rate 1e\+308 overflows at a layer's factor; choose a smaller"
     ):
         tiny_plan(arms=[{**ARM, "constants": TUNED}], learning_rates=[1e308])
+
+
+def test_weight_decay_is_an_axis_and_no_part_of_what_has_none() -> None:
+    """Every tensor but the gains, at every width, whatever the prescription; a program has members of all decays."""
+    arm = {"parameterization": "mup", "rates": ["full", "none"], "weight_decay": [0, 1e-4]}
+    found = recipes(arms=[arm], anchor="absolute")
+    plain = recipes(arms=[{**arm, "weight_decay": 0}], anchor="absolute")
+    assert {cell: identity(recipe) for cell, recipe in plain.items()}.items() <= {
+        cell: identity(recipe) for cell, recipe in found.items()
+    }.items()
+    gains = {"blocks.*.attention.norm", "blocks.*.mlp.norm", "final_norm"}
+    for (name, *cell), recipe in found.items():
+        if not name.endswith("-decay-0.0001"):
+            assert "decays" not in recipe
+            continue
+        without = found[(name.removesuffix("-decay-0.0001"), *cell)]
+        assert recipe["decays"] == {tensor: 0.0 if tensor in gains else 1e-4 for tensor in ROLES}
+        assert {**recipe, "decays": None} == {**without, "decays": None}
+    assert len(tiny_plan(arms=[arm], widths=[8], population_size=100).populations) == 1
+
+
+@pytest.mark.parametrize("gauge", ["folded", "explicit"])
+def test_the_trainer_is_told_the_decay(gauge: str) -> None:
+    from widthwise.study.runner import train_recipe
+
+    arm = {**ARM, "weight_decay": 0.125}
+    (recipe, *_) = recipes(arms=[arm], gauge=gauge, widths=[8, 16, 24]).values()
+    numbers = unpack_numbers(recipe, train_recipe(recipe).model.tensors(), rate_power=1)
+    decays = {name: n.decay for name, n in numbers.items()}
+    assert (
+        decays.pop("final_norm")
+        == decays.pop("blocks.0.mlp.norm")
+        == decays.pop("blocks.0.attention.norm")
+        == 0
+    )
+    assert set(decays.values()) == {0.125}
+
+
+def test_a_population_trains_members_of_several_decays(tmp_path: Path) -> None:
+    """A decay of 0.9 a step leaves nothing of the start: the loss is that of a model that knows nothing, ln 256."""
+    arms = [{**ARM, "weight_decay": [0, 0.9]}]
+    training = {"steps": 30, "batch": 2, "warmup": 0}
+    rates = {"learning_rates": [1e-6], "seeds": [0], "widths": [8]}
+    study = train(
+        tiny_source(write_corpus(tmp_path), arms=arms, training=training, **rates), tmp_path / "s.sqlite"
+    )
+    losses = [trial.validation_loss for trial in study.trials.values()]
+    assert losses[0] is not None
+    assert losses[1] is not None
+    assert len(study.populations) == 1
+    assert losses[1] == pytest.approx(math.log(256), abs=1e-4)
+    assert abs(losses[0] - math.log(256)) > 1e-3

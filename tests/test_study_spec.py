@@ -50,6 +50,7 @@ def test_every_default_stands() -> None:
                     {"searched": False, "name": "default", "embedding": 1.0, "hidden": 1.0, "readout": 1.0}
                 ],
                 "epsilon": None,
+                "weight_decay": [0.0],
                 "horizon": None,
                 "widths": None,
             }

@@ -48,6 +48,7 @@ class PopulationKernel:
         update: one of `SgdUpdate`, `AdamUpdate`, `AdamAtan2Update`.
         parameters, states: by name, [P, ...], contiguous float32, updated in place.
         rates, epsilons: by name, [P].
+        decays: by name, [P], the share of a parameter that a step takes away; None for nothing.
         copies: the parameters in a lower precision, written by each step; by name, or None.
     """
 
@@ -59,6 +60,7 @@ class PopulationKernel:
         *,
         rates: Mapping[str, Tensor],
         epsilons: Mapping[str, Tensor],
+        decays: Mapping[str, Tensor] | None = None,
         copies: Mapping[str, Tensor] | None = None,
     ) -> None:
         rule = _rule(update)
@@ -69,6 +71,7 @@ class PopulationKernel:
         self._copies = None if copies is None else [copies[name] for name in parameters]
         self._rates_TxP = torch.stack([rates[name] for name in parameters])
         self._epsilons_TxP = torch.stack([epsilons[name] for name in parameters])
+        self._decays_TxP = None if decays is None else torch.stack([decays[name] for name in parameters])
         first = self._parameters[0]
         self._device, self._members = first.device, first.shape[0]
         self.flags_Tx2xP = torch.zeros(len(self._parameters), 2, self._members, device=self._device)
@@ -123,9 +126,9 @@ class PopulationKernel:
             else:
                 own_TxP = (root_P / (update.b * correction_P)).expand_as(rates_TxP)
                 rates_TxP = rates_TxP * update.a
-        return torch.stack(
-            [own_TxP, rates_TxP, torch.zeros_like(rates_TxP), steps_P.expand_as(rates_TxP)], dim=-1
-        )
+        none_TxP = torch.zeros_like(rates_TxP)
+        decays_TxP = none_TxP if self._decays_TxP is None else self._decays_TxP * factor
+        return torch.stack([own_TxP, rates_TxP, decays_TxP, steps_P.expand_as(rates_TxP)], dim=-1)
 
     def _launch_on(self, gradients: list[Tensor]) -> Launch:
         addresses = tuple(g.data_ptr() for g in gradients)

@@ -36,12 +36,13 @@ class PopulationStep:
         update: what a step does; see `MemberUpdate`.
         parameters: by name, [P, ...], at least one; the kernels update them in place.
         rates, epsilons: by name, [P] on the parameters' device.
+        decays: by name, [P]: the share of a parameter that a step takes away, whatever its rate; None for nothing.
         fused: run the Triton kernels; by default on CUDA devices if Triton is there and has the update.
         copies: some of the parameters in a lower precision, by name, which each step of the kernels writes too; the
             gradients of these are of the copies' dtype.
 
     Raises:
-        ValueError: the kernels are asked for where they do not run, or copies without them.
+        ValueError: the kernels are asked for where they do not run, copies without them, or decays with Adafactor.
 
     Example:
         >>> from widthwise.optim.member_update import SgdUpdate
@@ -61,13 +62,18 @@ class PopulationStep:
         *,
         rates: Mapping[str, Tensor],
         epsilons: Mapping[str, Tensor],
+        decays: Mapping[str, Tensor] | None = None,
         fused: bool | None = None,
         copies: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.update = update
         self.parameters: dict[str, Tensor] = dict(parameters)
         self.state: dict[str, State] = {name: update.initial_state(p) for name, p in parameters.items()}
-        self._rates, self._epsilons = rates, epsilons
+        if decays is not None and isinstance(update, AdafactorUpdate):
+            raise ValueError(
+                "a member's own weight decay is not Adafactor's: give all the same in AdafactorUpdate(weight_decay=...)"
+            )
+        self._rates, self._epsilons, self._decays = rates, epsilons, decays
         first = next(iter(parameters.values()))
         self.steps_P = torch.zeros(first.shape[0], device=first.device)
         self._noted_2xP = torch.zeros(2, *self.steps_P.shape, device=first.device)
@@ -126,6 +132,7 @@ class PopulationStep:
             states,
             rates=self._rates,
             epsilons=self._epsilons,
+            decays=self._decays,
             copies=copies,
         )
 
@@ -171,11 +178,13 @@ class PopulationStep:
 
     @torch.no_grad()
     def step_(self, gradients: Mapping[str, Tensor], *, factor: float | Tensor) -> None:
-        """Move every parameter by its gradient.
+        """Move every parameter by its gradient, and towards zero by its decay.
+
+            theta <- update(theta) - factor * decay * theta
 
         Args:
             gradients: by name, [P, ...].
-            factor: of the schedule, on every rate: a number, or a tensor of the device, [] or [P].
+            factor: of the schedule, on every rate and decay: a number, or a tensor of the device, [] or [P].
         """
         self.steps_P += 1
         for names, kernel in self._kernels:
@@ -183,14 +192,18 @@ class PopulationStep:
         if self._kernels:
             return
         for name, gradient in gradients.items():
+            before = self.parameters[name]
             self.parameters[name], self.state[name] = self.update.step(
-                self.parameters[name],
+                before,
                 gradient,
                 self.state[name],
                 step=self.steps_P,
                 rate=self._rates[name] * factor,
                 epsilon=self._epsilons[name],
             )
+            if self._decays is not None:
+                share_P = (self._decays[name] * factor).view(-1, *[1] * (before.dim() - 1))
+                self.parameters[name] = self.parameters[name] - share_P * before
         for noted_P, tensors in zip(self._noted_2xP, self._moments(), strict=True):
             if not tensors:
                 continue

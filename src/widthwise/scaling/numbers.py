@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from widthwise.scaling.rate_constants import UNIT_CONSTANTS, RateConstants
 from widthwise.scaling.reference_plan import ReferencePlan
+from widthwise.theory import Role
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class TensorNumbers:
         multiplier: factor of the layer's output in the forward pass.
         rate: learning rate before the schedule.
         epsilon: added to the root of Adam's second moment; 0 where the optimizer has none.
+        decay: the share of the weights that a step takes away before the schedule, whatever the rate.
     """
 
     init: float
     multiplier: float
     rate: float
     epsilon: float
+    decay: float = 0.0
 
 
 def resolve(
@@ -33,11 +36,15 @@ def resolve(
     learning_rate: float,
     epsilon: float,
     constants: RateConstants = UNIT_CONSTANTS,
+    weight_decay: float = 0.0,
 ) -> Mapping[str, TensorNumbers]:
     """The plan's factors and each role's constant applied to a base learning rate, and to a base epsilon.
 
+    Weight decay is independent of the rate, the same for every matrix and table, at every width and in every gauge, and
+    none for gains.
+
     Raises:
-        ValueError: a learning rate that is not positive, or a negative epsilon.
+        ValueError: a learning rate that is not positive, a negative epsilon, or a decay outside [0, 1).
 
     Example:
         >>> from widthwise.scaling import make_reference_plan, mlp_roles
@@ -51,12 +58,17 @@ def resolve(
         raise ValueError(f"learning rate {learning_rate} must be positive")
     if not epsilon >= 0:
         raise ValueError(f"epsilon {epsilon} must not be negative")
+    if not 0 <= weight_decay < 1:
+        raise ValueError(
+            f"weight decay {weight_decay} must be at least 0 and below 1: a share of the weights"
+        )
     return {
         name: TensorNumbers(
             init=row.init,
             multiplier=row.multiplier,
             rate=learning_rate * constants.at(row.role) * row.rate,
             epsilon=epsilon * row.epsilon,
+            decay=0.0 if row.role is Role.VECTOR else weight_decay,
         )
         for name, row in plan.rows.items()
     }

@@ -32,6 +32,7 @@ def arm_axes(spec_text: str) -> Mapping[str, Axes]:
             "prescription": arm.prescription.name,
             "constants": arm.constants.name,
             "epsilon": _epsilon(arm, spec, several_bases=len(bases) > 1),
+            "weight_decay": f"{arm.weight_decay:g}" if arm.weight_decay else "none",
             "horizon": _horizon(arm, spec),
         }
         for arm in arms

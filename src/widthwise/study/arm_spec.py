@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from widthwise.scaling import RateConstants
-from widthwise.study.fields import Count, Positive, Section, as_list, one_of
+from widthwise.study.fields import Count, Decay, Positive, Section, as_list, one_of
 from widthwise.study.horizon import HorizonField
 from widthwise.study.optimizer_spec import EpsilonChoice, OptimizerSpec
 from widthwise.study.rate_spec import LearningRates
@@ -69,7 +69,8 @@ class ConstantsSearchSpec(Section):
 class ArmSpec(Section):
     """One prescription, or all combinations of the lists given; what it leaves out comes from the study.
 
-    `widths` are those of the study's that it is trained at; None for all.
+    `weight_decay` is the share of the weights that a step takes away, times the schedule and whatever the rate; none
+    from gains. `widths` are those of the study's that it is trained at; None for all.
     """
 
     parameterization: Annotated[
@@ -83,6 +84,7 @@ class ArmSpec(Section):
         ConstantsSpec(name=DEFAULT_CONSTANTS),
     )
     epsilon: Annotated[tuple[EpsilonChoice, ...], BeforeValidator(as_list), Field(min_length=1)] | None = None
+    weight_decay: Annotated[tuple[Decay, ...], BeforeValidator(as_list), Field(min_length=1)] = (0.0,)
     horizon: Annotated[tuple[HorizonField, ...], BeforeValidator(as_list), Field(min_length=1)] | None = None
     widths: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
 

@@ -52,6 +52,7 @@ class Arm:
     grid: RateGrid | RateList
     constants: ConstantsSpec
     horizon: Horizon
+    weight_decay: float
     widths: tuple[int, ...]
 
     @property
@@ -95,8 +96,8 @@ class Arm:
 def expand_arms(spec: StudySpec) -> tuple[Arm, ...]:
     """All arms of a study, named `parameterization-rates` and what else they say.
 
-    The optimizer stands first where several are used; constants other than the default, and every epsilon and horizon
-    of an arm's own, stand last.
+    The optimizer stands first where several are used; constants other than the default, weight decay, and every epsilon
+    and horizon of an arm's own, stand last.
 
     Raises:
         ValueError: two arms of the same name.
@@ -120,13 +121,15 @@ def _expand_arm(spec: StudySpec, part: ArmSpec, *, name_optimizer: bool) -> Iter
             part.rates,
             part.constants,
             part.epsilon or (None,),
+            part.weight_decay,
             part.horizon or (None,),
         )
     )
-    for parameterization, rates, constants, epsilon, horizon in combinations:
+    for parameterization, rates, constants, epsilon, decay, horizon in combinations:
         own = [
             *([constants.name] if constants.name != DEFAULT_CONSTANTS else []),
             *([epsilon.label] if epsilon is not None else []),
+            *([f"decay-{decay:g}"] if decay else []),
             *([horizon.label] if horizon is not None else []),
         ]
         first = [base.kind] if name_optimizer else []
@@ -141,5 +144,6 @@ def _expand_arm(spec: StudySpec, part: ArmSpec, *, name_optimizer: bool) -> Iter
             grid=part.learning_rates or spec.learning_rates,
             constants=constants,
             horizon=spec.training.length if horizon is None else horizon,
+            weight_decay=decay,
             widths=spec.widths if part.widths is None else tuple(sorted(set(part.widths))),
         )

@@ -52,7 +52,7 @@ def require_size(members: int) -> int:
     return members
 
 
-OWN_FIELDS = frozenset({"tensors", "multipliers", "seeds"})
+OWN_FIELDS = frozenset({"tensors", "multipliers", "decays", "seeds"})
 """What each trial of a population may have of its own."""
 
 

@@ -234,7 +234,8 @@ class _Plans:
         """An arm's numbers at every base rate."""
         explicit = None if self._spec.gauge is Gauge.FOLDED else self._plan(arm, self._spec.gauge)
         folded = self._plan(arm, Gauge.FOLDED)
-        return NumberParts(folded, explicit, epsilon=arm.epsilon, constants=arm.constants.value)
+        given = {"epsilon": arm.epsilon, "constants": arm.constants.value, "weight_decay": arm.weight_decay}
+        return NumberParts(folded, explicit, **given)
 
     def _plan(self, arm: Arm, gauge: Gauge) -> ReferencePlan:
         # Identities, not values: a study's arms live as long as this, and hashing exact exponents takes its time.

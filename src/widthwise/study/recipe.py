@@ -42,7 +42,7 @@ def identity(recipe: Recipe) -> str:
 def pack_numbers(
     folded: Mapping[str, TensorNumbers], explicit: Mapping[str, TensorNumbers] | None
 ) -> dict[str, dict[str, Any]]:
-    """The `tensors` and `multipliers` of a recipe.
+    """The `tensors`, `multipliers` and `decays` of a recipe.
 
     Args:
         folded: the numbers in the folded gauge.
@@ -50,6 +50,8 @@ def pack_numbers(
     """
     tensors = {name: [rounded(n.init), rounded(n.rate), rounded(n.epsilon)] for name, n in folded.items()}
     packed: dict[str, dict[str, Any]] = {"tensors": _merge_blocks(tensors)}
+    if any(n.decay for n in folded.values()):
+        packed["decays"] = _merge_blocks({name: rounded(n.decay) for name, n in folded.items()})
     multipliers = {name: rounded(n.multiplier) for name, n in (explicit or {}).items()}
     if any(m != rounded(2.0 ** round(math.log2(m))) for m in multipliers.values()):
         packed["multipliers"] = _merge_blocks(multipliers)
@@ -63,13 +65,17 @@ def unpack_numbers(recipe: Recipe, names: Mapping[str, Any], *, rate_power: int)
         names: the model's tensors.
         rate_power: how many powers of a multiplier the rate takes up when folded (`theory.rate_power`).
     """
-    tensors, multipliers = recipe["tensors"], recipe.get("multipliers")
+    tensors, multipliers, decays = recipe["tensors"], recipe.get("multipliers"), recipe.get("decays")
     numbers: dict[str, TensorNumbers] = {}
     for name in names:
         init, rate, epsilon = _look_up(tensors, name)
         m = 1.0 if multipliers is None else _look_up(multipliers, name)
         numbers[name] = TensorNumbers(
-            init=init / m, multiplier=m, rate=rate / m**rate_power, epsilon=epsilon * m
+            init=init / m,
+            multiplier=m,
+            rate=rate / m**rate_power,
+            epsilon=epsilon * m,
+            decay=0.0 if decays is None else _look_up(decays, name),
         )
     return numbers
 

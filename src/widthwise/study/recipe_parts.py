@@ -71,10 +71,11 @@ class NumberParts:
         *,
         epsilon: float,
         constants: RateConstants,
+        weight_decay: float = 0.0,
     ) -> None:
+        given = {"epsilon": epsilon, "constants": constants, "weight_decay": weight_decay}
         once = [
-            None if plan is None else resolve(plan, learning_rate=1.0, epsilon=epsilon, constants=constants)
-            for plan in (folded, explicit)
+            None if plan is None else resolve(plan, learning_rate=1.0, **given) for plan in (folded, explicit)
         ]
         assert once[0] is not None
         packed = pack_numbers(once[0], once[1])
@@ -87,7 +88,7 @@ class NumberParts:
         ]
 
     def at(self, learning_rate: float) -> Parts:
-        """The parts `tensors` and `multipliers` at a base rate, as `pack_numbers` gives them of resolved numbers."""
+        """The parts at a base rate: `tensors`, `multipliers` and `decays`, as `pack_numbers` gives them."""
         rates = {pair: rounded(learning_rate * pair[0] * pair[1]) for pair in self._pairs}
         if not all(math.isfinite(rate) for rate in rates.values()):
             raise ValueError(

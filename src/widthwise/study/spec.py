@@ -141,6 +141,10 @@ class StudySpec(Section):
             if (lack := policy.lack(optimizer)) is not None:
                 what = f"{policy.label} does not go with optimizer {optimizer.kind}: {lack}; leave it out"
                 found.append((f"{here}.epsilon", f"{what} or choose adam"))
+        if optimizer.kind == "adafactor" and any(arm.weight_decay):
+            decays = [decay for decay in arm.weight_decay if decay]
+            what = f"{decays} does not go with optimizer adafactor, which has none here; leave it out"
+            found.append((f"{here}.weight_decay", what))
         rates = arm.learning_rates or self.learning_rates
         windows = rates.windows if isinstance(rates, RateGrid) else {}
         others = [width for width in windows if width not in known]

@@ -1,7 +1,7 @@
 """A population: P members of one shape in one program.
 
-Members differ in their numbers ([P] per tensor: init, multiplier, rate, epsilon), the seed of their draw and the seed
-of their data. Nothing reduces across members: a member trains as it would alone, up to rounding that depends on an
+Members differ in their numbers ([P] per tensor: init, multiplier, rate, epsilon, decay), the seed of their draw and the
+seed of their data. Nothing reduces across members: a member trains as it would alone, up to rounding that depends on an
 array's size, and one that diverges leaves the others' bits unchanged (CPU). P = 1 is the ordinary trainer.
 
 Shape legend: P members, S data seeds, B sequences, T positions.
@@ -109,11 +109,15 @@ class Population:
             and PopulationStep.copies_allowed(recipe.update, start)
         )
         self._copies = {name: start[name].to(dtype) for name, t in tensors.items() if low and t.multiplied}
+        decayed = any(n.decay for m in members for n in m.numbers.values())
         self.optimizer = PopulationStep(
             recipe.update,
             start,
             rates={name: _per_member(members, name, "rate", device) for name in tensors},
             epsilons={name: _per_member(members, name, "epsilon", device) for name in tensors},
+            decays={name: _per_member(members, name, "decay", device) for name in tensors}
+            if decayed
+            else None,
             copies=self._copies or None,
         )
         folded = all(n.multiplier == 1 for m in members for n in m.numbers.values())

@@ -106,6 +106,10 @@ class LayerMajor:
             raise ValueError(
                 f"the member and the model disagree about {sorted(set(tensors) ^ set(member.numbers))}"
             )
+        if any(n.decay for n in member.numbers.values()):
+            raise ValueError(
+                "layer-major training has no weight decay; leave it out, or train a population of one"
+            )
         self._functions = layer_functions(recipe, device) if functions is None else functions
         self._places = {name: place for place, name in enumerate(tensors)}
         matrices, gains = storage.updates(recipe.update)
