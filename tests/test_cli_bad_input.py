@@ -163,7 +163,7 @@ def test_no_specification(folder: Path, written: str, says: list[str]) -> None:
 def test_no_such_specification(folder: Path, spec: str) -> None:
     says = [
         f"spec {spec!r} is neither a file nor a built-in study",
-        "give a YAML file or one of ['quickstart']",
+        "give a YAML file or one of ['paper-full', ",
     ]
     assert_refused("study", "run", spec, "--store", "out.sqlite", says=says, folder=folder)
 
@@ -252,7 +252,7 @@ def another_version(path: Path, finished: Path) -> list[str]:
         connection.execute("PRAGMA user_version = 7")
     return [
         "store 'x' has schema version 7",
-        "reads version 2",
+        "this widthwise reads the versions 2, 3",
         "use the widthwise that wrote it, or another",
     ]
 
