@@ -1,6 +1,7 @@
-"""Reads docs/theory.md as its tests do: displayed formulas are evaluated as they stand, tables are read cell by cell.
+"""Reads docs/theory.md and docs/alignment.md as their tests do.
 
-A displayed formula is a line of a ```text block, `left relation right  for comment  (number)`, with the relations
+Displayed formulas are evaluated as they stand, tables are read cell by cell. A displayed formula is a line of a
+```text block, `left relation right  for comment  (number)`, with the relations
 `~ n^(exponent)`, `=`, `>=`, `<=`. A table is numbered by the line `Table number.` before it. The ```python blocks of
 the document run in one namespace, with these names in it:
 
@@ -227,7 +228,8 @@ def _until_blank(rows: list[str]) -> Iterator[str]:
 class Reader:
     """Runs a document's blocks and keeps what they read."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, name: str = "docs/theory.md") -> None:
+        self.name = name
         self.sections = read_document(text)
         self.formulas = {k: f for section in self.sections for k, f in section.formulas.items()}
         self.tables = {k: t for section in self.sections for k, t in section.tables.items()}
@@ -253,12 +255,90 @@ class Reader:
     def run(self, line: int, source: str) -> None:
         """One block; a failure names the document's line."""
         self.line = line
-        exec(compile("\n" * line + source, "docs/theory.md", "exec"), self.namespace)
+        exec(compile("\n" * line + source, self.name, "exec"), self.namespace)
 
     def run_all(self) -> None:
         for section in self.sections:
             for line, source in section.blocks:
                 self.run(line, source)
+
+
+def unread(reader: Reader) -> list[str]:
+    """The formulas and tables that no block of their own section reads, except for tables that a later one does."""
+    everywhere = set().union(*reader.read.values()) if reader.read else set()
+    missing: list[str] = []
+    for section in reader.sections:
+        here = {found for line, _ in section.blocks for found in reader.read.get(line, set())}
+        missing += [
+            f"({number}) in {section.title!r}"
+            for number in section.formulas
+            if ("formulas", number) not in here
+        ]
+        missing += [f"Table {number}" for number in section.tables if ("tables", number) not in everywhere]
+    return missing
+
+
+def unasserted(sections: list[Section]) -> list[str]:
+    """The sections that display something and assert nothing."""
+    return [
+        section.title
+        for section in sections
+        if (section.formulas or section.tables)
+        and not any("assert " in source for _, source in section.blocks)
+    ]
+
+
+def mutants(expression: str) -> Iterator[str]:
+    """An expression with one number raised, one sign or extremum turned, or one symbol gone."""
+    changes = (
+        (r"(?<![\w.])\d+", lambda found: str(int(found) + 1)),
+        (r" [+-] ", lambda found: {" + ": " - ", " - ": " + "}[found]),
+        (r"\bm(?:in|ax)\(", lambda found: {"min(": "max(", "max(": "min("}[found]),
+        (r"\b(?!min\b|max\b|log_n\b)[A-Za-z]\w*", lambda found: f"(0*{found})"),
+        (r"-(?=[\w(])", lambda _: ""),
+    )
+    for pattern, change in changes:
+        for found in re.finditer(pattern, expression):
+            yield expression[: found.start()] + change(found[0]) + expression[found.end() :]
+
+
+def mutated_formulas(formula: Formula) -> Iterator[Formula]:
+    for right in mutants(formula.right):
+        yield Formula(formula.left, formula.relation, right)
+    if not formula.gives_value:
+        for left in mutants(formula.left):
+            yield Formula(left, formula.relation, formula.right)
+        for relation in {"=", ">=", "<="} - {formula.relation}:
+            yield Formula(formula.left, relation, formula.right)
+
+
+def survives(reader: Reader, key: tuple[str, int]) -> bool:
+    """Whether every block that reads a formula or table still runs."""
+    blocks = {line: source for section in reader.sections for line, source in section.blocks}
+    kept = dict(reader.namespace)
+    try:
+        for line in [line for line, found in reader.read.items() if key in found]:
+            reader.run(line, blocks[line])
+    except (AssertionError, ArithmeticError, ValueError):
+        return False
+    finally:
+        reader.namespace.clear()
+        reader.namespace.update(kept)
+    return True
+
+
+def wrong_formulas(reader: Reader) -> tuple[list[str], int]:
+    """The mutants of all formulas with which every block still runs, and how many were tried."""
+    survivors: list[str] = []
+    tried = 0
+    for number, formula in list(reader.formulas.items()):
+        for wrong in mutated_formulas(formula):
+            reader.formulas[number] = wrong
+            tried += 1
+            if survives(reader, ("formulas", number)):
+                survivors.append(f"({number}) {wrong.left} {wrong.relation} {wrong.right}")
+        reader.formulas[number] = formula
+    return survivors, tried
 
 
 def slope(size: Callable[[np.random.Generator, int], Any]) -> Any:

@@ -24,6 +24,7 @@ ALONE = {"cold_start", "exponent_solver"}
 """In a process of their own: what is loaded already would be measured, and PuLP warns of its own next version."""
 
 QUICK = {
+    "alignment_model",
     "alignment_overhead",
     "coordinate_check",
     "epsilon_report",

@@ -10,13 +10,17 @@ import pytest
 from docs_theory import (
     Formula,
     Reader,
-    Section,
     evaluate,
     legend,
+    mutants,
     names,
     read_cell,
     read_document,
     read_formula,
+    survives,
+    unasserted,
+    unread,
+    wrong_formulas,
 )
 
 TEXT = (Path(__file__).resolve().parent.parent / "docs" / "theory.md").read_text()
@@ -31,31 +35,6 @@ def reader() -> Reader:
     return found
 
 
-def unread(reader: Reader) -> list[str]:
-    """The formulas and tables that no block of their own section reads, except for tables that a later one does."""
-    everywhere = set().union(*reader.read.values()) if reader.read else set()
-    missing: list[str] = []
-    for section in reader.sections:
-        here = {found for line, _ in section.blocks for found in reader.read.get(line, set())}
-        missing += [
-            f"({number}) in {section.title!r}"
-            for number in section.formulas
-            if ("formulas", number) not in here
-        ]
-        missing += [f"Table {number}" for number in section.tables if ("tables", number) not in everywhere]
-    return missing
-
-
-def unasserted(sections: list[Section]) -> list[str]:
-    """The sections that display something and assert nothing."""
-    return [
-        section.title
-        for section in sections
-        if (section.formulas or section.tables)
-        and not any("assert " in source for _, source in section.blocks)
-    ]
-
-
 def test_everything_displayed_is_evaluated(reader: Reader) -> None:
     assert unread(reader) == []
     assert unasserted(reader.sections) == []
@@ -68,56 +47,9 @@ def test_every_symbol_is_in_the_legend(reader: Reader) -> None:
     assert {re.sub(r"_\d$", "", symbol) for symbol in used} == legend(TEXT)
 
 
-def mutants(expression: str) -> Iterator[str]:
-    """An expression with one number raised, one sign or extremum turned, or one symbol gone."""
-    changes = (
-        (r"(?<![\w.])\d+", lambda found: str(int(found) + 1)),
-        (r" [+-] ", lambda found: {" + ": " - ", " - ": " + "}[found]),
-        (r"\bm(?:in|ax)\(", lambda found: {"min(": "max(", "max(": "min("}[found]),
-        (r"\b(?!min\b|max\b|log_n\b)[A-Za-z]\w*", lambda found: f"(0*{found})"),
-        (r"-(?=[\w(])", lambda _: ""),
-    )
-    for pattern, change in changes:
-        for found in re.finditer(pattern, expression):
-            yield expression[: found.start()] + change(found[0]) + expression[found.end() :]
-
-
-def mutated_formulas(formula: Formula) -> Iterator[Formula]:
-    for right in mutants(formula.right):
-        yield Formula(formula.left, formula.relation, right)
-    if not formula.gives_value:
-        for left in mutants(formula.left):
-            yield Formula(left, formula.relation, formula.right)
-        for relation in {"=", ">=", "<="} - {formula.relation}:
-            yield Formula(formula.left, relation, formula.right)
-
-
-def survives(reader: Reader, key: tuple[str, int]) -> bool:
-    """Whether every block that reads a formula or table still runs."""
-    blocks = {line: source for section in reader.sections for line, source in section.blocks}
-    kept = dict(reader.namespace)
-    try:
-        for line in [line for line, found in reader.read.items() if key in found]:
-            reader.run(line, blocks[line])
-    except (AssertionError, ValueError):
-        return False
-    finally:
-        reader.namespace.clear()
-        reader.namespace.update(kept)
-    return True
-
-
 @pytest.mark.slow
 def test_no_wrong_formula_passes(reader: Reader) -> None:
-    survivors: list[str] = []
-    tried = 0
-    for number, formula in list(reader.formulas.items()):
-        for wrong in mutated_formulas(formula):
-            reader.formulas[number] = wrong
-            tried += 1
-            if survives(reader, ("formulas", number)):
-                survivors.append(f"({number}) {wrong.left} {wrong.relation} {wrong.right}")
-        reader.formulas[number] = formula
+    survivors, tried = wrong_formulas(reader)
     assert survivors == []
     assert tried > LEAST_MUTANTS
 

@@ -86,6 +86,26 @@ def test_autocast_does_not_reach_the_products() -> None:
     assert cast.log_gain(ALPHA) == pytest.approx(exact.log_gain(ALPHA), abs=0.01)
 
 
+def test_inference_mode_hides_nothing() -> None:
+    model, x = mlp(), data()
+    start = moved(model)
+    expected = gains(measure_alignment(model, x, reference=start))
+    with torch.inference_mode():
+        found = gains(measure_alignment(model, data(), reference=start))
+    assert np.array_equal(found, expected, equal_nan=True)
+
+
+def test_a_loaded_state_is_measured_like_any_other() -> None:
+    """Defect 10: nothing is remembered between measurements that loading a state could break."""
+    model, other, x = mlp(), mlp(), data()
+    start = moved(model)
+    other.load_state_dict(start.tensors)
+    measure_alignment(other, x, reference=start)
+    other.load_state_dict(model.state_dict())
+    found = gains(measure_alignment(other, x, reference=start))
+    assert np.array_equal(found, gains(measure_alignment(model, x, reference=start)), equal_nan=True)
+
+
 def test_nothing_changed_is_undefined() -> None:
     """Defects 7 and 8: an untrained model has no exponents, on any probe, and the solver refuses what it would make."""
     model = mlp()

@@ -8,6 +8,8 @@ from alignment_processes import CASES, reports_in_processes, whole
 from widthwise.measure import AlignmentReport, Estimator, load_alignment
 from widthwise.theory import AlignmentQuantity
 
+pytestmark = pytest.mark.slow  # two processes that import torch
+
 TOLERANCE = 1e-9
 """Float64: gradients and gathered sums are added in another order, which moves a log gain by 1e-13 or so."""
 

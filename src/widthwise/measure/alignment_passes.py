@@ -138,8 +138,9 @@ class SecondPass:
         layer = self.layers.setdefault(use.name, _layer(product))
         call = layer.calls
         layer.calls += 1
-        now, then = self._weights.pair(use.name)
-        z = whole(product.vector).to(now.dtype)
+        vector = whole(product.vector)
+        now, then = self._weights.pair(use.name, vector.device)
+        z = vector.to(now.dtype)
         layer.add(AlignmentQuantity.PRODUCT, product.sizes(use.turned(now), z))
         before = self._inputs[use.name][call] if call < len(self._inputs.get(use.name, ())) else None
         if before is None or before.shape != z.shape:

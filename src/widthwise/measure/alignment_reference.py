@@ -10,6 +10,7 @@ Whatever it is, a `Reference` ends in one mapping: parameter's or buffer's name 
 """
 
 import hashlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from widthwise.scaling.parameter_names import FLATTENING, plain_names, without_wrappers
 from widthwise.scaling.seeding import seeded
-from widthwise.scaling.shards import local_part
+from widthwise.scaling.shards import DTENSOR, local_part
 
 SHOWN = 3
 
@@ -128,7 +129,9 @@ def plain_model(model: nn.Module) -> nn.Module:
 
 def reshard(model: nn.Module) -> None:
     """Have `fully_shard` gather tensors anew: after a forward pass some still are, as they were, in low precision."""
-    if torch.distributed.is_available():
+    if (
+        "torch.distributed.fsdp" in sys.modules
+    ):  # two seconds to import, and nothing is sharded before that is
         from torch.distributed.fsdp import FSDPModule
 
         for module in model.modules():
@@ -146,7 +149,7 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor, gathered if it is sharded: then every process of its mesh must call this."""
-    if not torch.distributed.is_available():
+    if DTENSOR not in sys.modules:
         return tensor
     from torch.distributed._functional_collectives import AsyncCollectiveTensor
     from torch.distributed.tensor import DTensor

@@ -67,12 +67,17 @@ class Weights:
         self._reference, self._before = reference, before
         self._held: tuple[str, Tensor, Tensor] | None = None
 
-    def pair(self, name: str) -> tuple[Tensor, Tensor]:
-        """W and W_0 of a tensor, under any of its names; every process must call this if it is sharded."""
+    def pair(self, name: str, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+        """W and W_0 of a tensor, under any of its names; every process must call this if it is sharded.
+
+        Args:
+            device: where to; left out, where the tensor is. Offloaded shards are not where products are made.
+        """
         if self._held is None or self._held[0] != name:
             now, then = self._both(name)
             precision = torch.promote_types(now.dtype, torch.float32)
-            self._held = (name, now.to(precision), then.to(precision))
+            where = now.device if device is None else device
+            self._held = (name, now.to(where, precision), then.to(where, precision))
         return self._held[1:]
 
     def _both(self, name: str) -> tuple[Tensor, Tensor]:

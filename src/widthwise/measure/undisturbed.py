@@ -45,6 +45,7 @@ def undisturbed(model: nn.Module) -> Generator[None]:
         ]
     try:
         with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))  # there, products are not told from their parts
             stack.enter_context(torch.no_grad())
             if "torch._dynamo" in sys.modules:  # nothing is compiled before that is imported
                 stack.enter_context(torch.compiler.set_stance("force_eager"))

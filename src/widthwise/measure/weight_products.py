@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from widthwise.measure.recorder import tensors_of
 from widthwise.measure.tensor_product import Convolution, MatrixProduct, TensorProduct
@@ -85,8 +86,9 @@ class WeightProducts(TorchDispatchMode):
     def __init__(self, found: Callable[[Use, TensorProduct], None]) -> None:
         super().__init__()
         self._found = found
-        # the tensors are held: an id means one tensor only while that lives
-        self._uses: dict[int, tuple[Tensor, Use]] = {}
+        self._uses: WeakTensorKeyDictionary = (
+            WeakTensorKeyDictionary()
+        )  # casts of weights are freed when they were
         self.met: defaultdict[str, set[str]] = defaultdict(set)
         """Parameter -> the operations that it met and that are no product."""
         self.looked_up: dict[str, None] = {}
@@ -94,18 +96,18 @@ class WeightProducts(TorchDispatchMode):
 
     def know(self, tensor: Tensor, name: str) -> None:
         """Follow a tensor from here on; a later name replaces an earlier one."""
-        self._uses[id(tensor)] = (tensor, Use(name))
+        self._uses[tensor] = Use(name)
 
     def use_of(self, value: object) -> Use | None:
         """How a known tensor came to be this value, if it did."""
-        return self._uses[id(value)][1] if id(value) in self._uses else None
+        return self._uses.get(value) if isinstance(value, Tensor) else None
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         options = kwargs or {}
         result = func(*args, **options)
-        if any(id(tensor) in self._uses for tensor in tensors_of((args, options))):
+        if any(tensor in self._uses for tensor in tensors_of((args, options))):
             self._note(func, args, options, result)
         return result
 
@@ -144,7 +146,7 @@ class WeightProducts(TorchDispatchMode):
     def _follow(self, view: View, use: Use, result: Any) -> None:
         results = [(None, result)] if isinstance(result, Tensor) else list(enumerate(result))
         for place, tensor in results:
-            self._uses[id(tensor)] = (tensor, Use(use.name, (*use.views, replace(view, place=place))))
+            self._uses[tensor] = Use(use.name, (*use.views, replace(view, place=place)))
 
     def _product(self, operation: Any, args: tuple[Any, ...]) -> tuple[Use, TensorProduct] | None:
         if operation is aten.convolution:
@@ -164,7 +166,9 @@ class WeightProducts(TorchDispatchMode):
         return one, MatrixProduct(vectors, left.shape, left=True)
 
 
-ADDED: frozenset[Any] = frozenset({aten.addmm, aten.baddbmm, aten.addmv})
+ADDED: frozenset[Any] = frozenset(
+    {aten.addmm, aten.addmm_, aten.baddbmm, aten.baddbmm_, aten.addmv, aten.addmv_}
+)
 """Products with something added, which comes first."""
 
 MATRIX_PRODUCTS: dict[Any, Callable[[Sequence[Any]], tuple[Tensor, Tensor]]] = {

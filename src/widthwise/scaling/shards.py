@@ -1,16 +1,17 @@
 """Tensors that are spread over processes (`DTensor`, as FSDP2 and tensor parallelism make them), and sums over them."""
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+DTENSOR = "torch.distributed.tensor"
+
 
 def local_part(tensor: "Tensor") -> "Tensor":
     """This process's part of a tensor; all of it, if it is not sharded."""
-    import torch
-
-    if not torch.distributed.is_available():
+    if DTENSOR not in sys.modules:  # a second to import, and nothing is sharded before that is
         return tensor
     from torch.distributed.tensor import DTensor
 
