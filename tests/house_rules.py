@@ -44,7 +44,7 @@ ROOMS = {
     "train": room(
         rooms="optim models measure scaling theory records", packages="torch numpy", lazy_rooms="kernels"
     ),
-    "wide": room(rooms="models optim scaling train", packages="torch", lazy_rooms="kernels"),
+    "wide": room(rooms="files models optim records scaling train", packages="torch", lazy_rooms="kernels"),
     "study": room(
         rooms="theory scaling records",
         packages="pydantic yaml",
