@@ -34,6 +34,7 @@ DEPENDENCIES = "altair jinja2 numpy pydantic rich scipy torch vl_convert yaml"
 
 ROOMS = {
     "files": room(),
+    "user_code": room(),
     "theory": room(packages="numpy", lazy_packages="scipy"),
     "scaling": room(rooms="theory files", lazy_packages="torch"),
     "optim": room(packages="torch", lazy_packages="triton"),
@@ -46,7 +47,7 @@ ROOMS = {
     ),
     "wide": room(rooms="files models optim records scaling train", packages="torch", lazy_rooms="kernels"),
     "study": room(
-        rooms="theory scaling records",
+        rooms="theory scaling records user_code",
         packages="pydantic yaml",
         lazy_rooms="train models optim analysis",
         lazy_packages="torch numpy pyarrow",
@@ -54,7 +55,12 @@ ROOMS = {
     "analysis": room(rooms="theory", packages="numpy scipy"),
     "jax": room(rooms="theory scaling", packages="jax numpy optax"),
     "report": room(rooms="analysis records", packages="altair vl_convert jinja2 markupsafe rich"),
-    "cli": room(rooms="theory", packages="typer", lazy_rooms=f"files {FEATURES}", lazy_packages=DEPENDENCIES),
+    "cli": room(
+        rooms="theory user_code",
+        packages="typer",
+        lazy_rooms=f"files {FEATURES}",
+        lazy_packages=DEPENDENCIES,
+    ),
     "__main__": room(rooms="cli"),
     "__init__": room(lazy_rooms=FEATURES),
 }

@@ -205,6 +205,7 @@ def main(folder: Path) -> None:
     found["mended"] = train(folder / "broken")
     found["bad input"] = broken(folder / "bad input", ValueError("a number is wrong"))
     found["small device"] = small_device(folder / "small device")
+    found["own function"] = train(folder / "own function")
     found["deadly"] = deadly(folder / "deadly")
     found["writer killed"] = writer_killed(folder / "writer killed", whole)
     (folder / "found.json").write_text(json.dumps(found))

@@ -11,9 +11,9 @@ from torch import nn
 
 from study_example import command, snapshot
 from widthwise.cli.plan import parse_rule
-from widthwise.cli.user_code import load_callable
 from widthwise.scaling import Rule, ScalingPlan, make_plan
 from widthwise.theory import ADAM, FULL, MUP, NONE, SGD, STANDARD, Role
+from widthwise.user_code import load_callable
 
 MODELS = """
 import sys

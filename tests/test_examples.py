@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from house_rules import SOURCE
 from study_example import one_thread
 from test_house_docs import python_blocks
 from widthwise import ScalingPlan
+from widthwise.study import parse_spec, run_study
 
 ROOT = SOURCE.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -37,6 +39,7 @@ SMALL: dict[str, tuple[str, ...]] = {
     "gpt2": TEXT,
     "llama": TEXT,
     "mixtral": TEXT,
+    "own_training": (),
     "resume": ("--width", "64", "--steps", "8"),
     "trainer": ("--width", "64", "--steps", "8"),
 }
@@ -69,6 +72,25 @@ def check_tuned(found: dict[str, float], *, slack: float) -> None:
 def test_every_example_is_run() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SMALL, *HELPERS}
     assert [path.name for path in EXAMPLES.glob("*.ipynb")] == [NOTEBOOK.name]
+
+
+def test_own_training_at_two_widths(tmp_path: Path) -> None:
+    """At four times the width and the same rates, hidden layers move as theory says: the losses stay close."""
+    own = yaml.safe_load((EXAMPLES / "own_training.yaml").read_text())
+    few = {"widths": [32, 128], "learning_rates": [2.0**-6], "seeds": [0]}
+    study = run_study(parse_spec(yaml.safe_dump({**own, **few})), tmp_path / "own.sqlite", device="cpu")
+    losses = {(c.arm, c.width): study.trials[c.trial].validation_loss for c in study.cells}
+    assert losses["standard-full", 32] == losses["standard-global", 32]
+    assert all(loss is not None and loss < math.log(10) - 0.2 for loss in losses.values())
+
+
+@pytest.mark.slow
+def test_own_training(tmp_path: Path) -> None:
+    """Both arms learn, each with its best rate, at the largest width; nothing is left but the store."""
+    found = main_of("own_training")(["--store", str(tmp_path / "own.sqlite")])
+    assert set(found) == {"standard-global", "standard-full"}
+    assert all(loss < math.log(10) - 0.5 for loss in found.values())
+    assert [path.name for path in tmp_path.iterdir()] == ["own.sqlite"]
 
 
 def test_mlp(capsys: pytest.CaptureFixture[str]) -> None:

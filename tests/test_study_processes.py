@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from study_example import command, snapshot, tiny_text, write_corpus
 from study_workers import KILLS
 from test_study_kills import ONE_THREAD, check_history, results
-from widthwise.study import Processes
+from test_study_own import fields, source
+from widthwise.study import Processes, run_study
 from widthwise.study.processes import ended, visible_gpus
 
 DEAD = 2.0**100
@@ -35,6 +37,7 @@ SCENARIOS = (
     "broken",
     "bad input",
     "small device",
+    "own function",
     "deadly",
     "writer killed",
 )
@@ -47,8 +50,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     folder = tmp_path_factory.mktemp("workers")
     for name in SCENARIOS:
         (folder / name).mkdir()
-        fields = {"training": {"steps": 20, "batch": 2}} if name == "writer killed" else SPEC
-        spec = tiny_text(write_corpus(folder), **fields)
+        if name == "own function":
+            (folder / name / "spec.yaml").write_text(yaml.safe_dump(fields(widths=[16, 32])))
+            continue
+        changes = {"training": {"steps": 20, "batch": 2}} if name == "writer killed" else SPEC
+        spec = tiny_text(write_corpus(folder), **changes)
         (folder / name / "spec.yaml").write_text(spec)
     driver = Path(__file__).with_name("study_workers.py")
     done = subprocess.run(
@@ -120,6 +126,14 @@ def test_a_population_that_does_not_fit_on_a_workers_device_is_split(found: Foun
     assert parts["curve"] == whole["curve"]
     assert [status for _, status in parts["population"]].count("split") == 4
     assert len(parts["population"]) == 12
+
+
+def test_workers_train_a_users_own_function(found: Found) -> None:
+    folder, seen = found
+    assert seen["own function"]["raised"] is None
+    assert seen["own function"]["side by side"] == 2
+    run_study(source(widths=[16, 32]), folder / "own.sqlite", device="cpu")
+    assert results(folder / "own function" / "s.sqlite")["trial"] == results(folder / "own.sqlite")["trial"]
 
 
 def test_a_population_that_no_worker_survives_ends_the_run(found: Found) -> None:

@@ -27,8 +27,8 @@ from widthwise.cli.model_options import (
 )
 from widthwise.cli.options import given
 from widthwise.cli.plan import parse_rule
-from widthwise.cli.user_code import load_callable
 from widthwise.theory import ALIGNMENTS, OPTIMIZER_RULES, PARAMETERIZATIONS
+from widthwise.user_code import load_callable
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,8 +12,8 @@ import typer
 from widthwise.cli.errors import user_errors
 from widthwise.cli.exponents import TableFormat
 from widthwise.cli.options import given
-from widthwise.cli.user_code import load_callable
 from widthwise.theory import ALIGNMENTS, OPTIMIZER_RULES, PARAMETERIZATIONS, Role
+from widthwise.user_code import load_callable
 
 if TYPE_CHECKING:
     from widthwise.scaling import Rule

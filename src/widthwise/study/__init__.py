@@ -9,6 +9,7 @@ from widthwise.study.desk import TrainingError
 from widthwise.study.executor import Executor, Local
 from widthwise.study.fitting_sizes import POPULATION_SIZE
 from widthwise.study.measured_rates import MeasuredStore, read_measured
+from widthwise.study.own_trial import Diverged, Report, RoleNumbers, Trial
 from widthwise.study.processes import Processes
 from widthwise.study.run import resume_study, run_study
 from widthwise.study.run_state import RunState
@@ -17,14 +18,18 @@ from widthwise.study.spec_file import SpecSource, built_in_names, load_spec, par
 
 __all__ = [
     "POPULATION_SIZE",
+    "Diverged",
     "Executor",
     "Local",
     "MeasuredStore",
     "Processes",
+    "Report",
+    "RoleNumbers",
     "RunState",
     "SpecSource",
     "StudySpec",
     "TrainingError",
+    "Trial",
     "arm_axes",
     "built_in_names",
     "load_spec",

@@ -44,7 +44,7 @@ class Desk:
     """What is to be done, what is at work, and the one way into the store."""
 
     def __init__(
-        self, job: Job, writer: StoreWriter, corpus: "Corpus", tracker: Tracker, *, longest_first: bool
+        self, job: Job, writer: StoreWriter, corpus: "Corpus | None", tracker: Tracker, *, longest_first: bool
     ) -> None:
         self.job = job
         self._writer, self._corpus, self._tracker = writer, corpus, tracker
@@ -147,6 +147,7 @@ class Desk:
         self._read()
 
     def _split(self, population: int, lack: OutOfMemory) -> None:
+        assert self._corpus is not None  # a user's own function has no population to split
         if ended := split_stored(
             self._writer, self.job.store, self._corpus, population, lack, measure=self.job.measure
         ):

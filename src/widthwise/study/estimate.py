@@ -15,6 +15,7 @@ from widthwise.study.expand import StudyPlan, expand
 from widthwise.study.fit import Fit, fit
 from widthwise.study.gpu import Gpu
 from widthwise.study.horizon import non_embedding
+from widthwise.study.own_spec import OwnSpec
 from widthwise.study.rate_spec import RateList
 from widthwise.study.recipe import Recipe
 from widthwise.study.sharded_memory import MOST_GPUS
@@ -114,10 +115,15 @@ def estimate_study(spec: StudySpec, gpu: Gpu, *, price: float | None = None) -> 
         price: US dollars a GPU-hour; None for the GPU's own, which is assumed.
 
     Raises:
-        ValueError: what `expand` raises, a negative price, or widths of which no number of GPUs holds a model.
+        ValueError: a user's own function, what `expand` raises, a negative price, or widths of which no number of GPUs
+            holds a model.
     """
     if price is not None and not price >= 0:
         raise ValueError(f"price {price} must be at least 0 dollars a GPU-hour")
+    if isinstance(spec.model, OwnSpec):
+        raise ValueError(
+            f"nobody but {spec.model.runner!r} itself knows what its trials take; a reference model can be planned"
+        )
     known = _stand_ins(spec)
     sizes = _Sizes(known, gpu)
     plan = expand(known, corpus=NO_TEXT, population_size=sizes)

@@ -44,7 +44,7 @@ class Crew(Protocol):
         """The value of a function where there is a device like the workers'."""
         ...
 
-    def train(self, desk: Desk, corpus: "Corpus") -> None:
+    def train(self, desk: Desk, corpus: "Corpus | None") -> None:
         """Train what is waiting at the desk, until nothing is.
 
         Args:
@@ -94,7 +94,7 @@ class _LocalCrew:
     def call(self, function: Callable[..., Value], *arguments: object) -> Value:
         return function(*arguments)
 
-    def train(self, desk: Desk, corpus: "Corpus") -> None:
+    def train(self, desk: Desk, corpus: "Corpus | None") -> None:
         desk.register(runner.host_facts(self.chosen))
         bench = Bench(corpus, self.chosen, desk.job.checkpoint_seconds, desk.job.measure)
         while (task := desk.next_task()) is not None:

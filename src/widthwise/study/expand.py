@@ -1,6 +1,6 @@
 """From a specification to its trials: every cell resolved, equal recipes merged, trials put into populations."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from widthwise.records import CellRow, LayerRow
 from widthwise.scaling import (
     TRANSFORMER_ROLES,
+    Anchor,
     EpsilonPolicy,
     Gauge,
     ReferencePlan,
@@ -19,6 +20,7 @@ from widthwise.scaling import (
 from widthwise.study.arms import RULES, Arm, expand_arms
 from widthwise.study.compose import PlannedTrial, PopulationSize, Sizes, compose, require_size
 from widthwise.study.horizon import non_embedding, resolved_steps
+from widthwise.study.own_spec import OwnSpec, own_fields, own_roles
 from widthwise.study.recipe import any_block, rounded
 from widthwise.study.recipe_parts import NumberParts, Part, Parts, identity_of, recipe_of, text_of
 from widthwise.study.spec import MLPSpec, StudySpec
@@ -58,6 +60,7 @@ def build_model(spec: StudySpec, width: int) -> "ReferenceModel":
     from widthwise.models import MLP, Transformer
     from widthwise.train import VOCABULARY
 
+    assert not isinstance(spec.model, OwnSpec)
     vocabulary = VOCABULARY if spec.tokenizer is None else spec.tokenizer.vocabulary
     if isinstance(spec.model, MLPSpec):
         return MLP(
@@ -121,15 +124,14 @@ def expand(
         ]
         if not any(rates for _, rates in wanted):
             continue
-        model = build_model(spec, width)
-        layers += measured_layers(spec, model)
-        shapes = {name: tensor.shape for name, tensor in model.tensors().items()}
-        plans = _Plans(spec, _merged_roles(spec, shapes), width)
+        roles, parameters, measured = _tensors(spec, width)
+        layers += measured
+        plans = _Plans(spec, roles, width)
         for arm, seeds in wanted:
-            common = {**shared, **_arm_parts(spec, arm, width, non_embedding(shapes))}
+            common = {**shared, **_arm_parts(spec, arm, width, parameters)}
             shape, numbers = text_of(common), plans.numbers(arm)
             for rate in seeds:
-                own = {**common, **numbers.at(rate)}
+                own = {**common, **numbers.at(rate), **_own_parts(spec, arm, rate)}
                 for seed in seeds[rate]:
                     parts = {**own, "seeds": _seeds(seed)}
                     key = identity_of(parts)
@@ -183,6 +185,8 @@ def _seeds(seed: int) -> Part:
 def _shared_parts(spec: StudySpec, corpus: str) -> Parts:
     """What all of a study's recipes have in common."""
     training = spec.training
+    if isinstance(spec.model, OwnSpec):
+        return {"batch": Part.of(training.batch), "precision": Part.of(training.precision)}
     divergence = {"margin": rounded(training.divergence.margin), "steps": training.divergence.steps}
     values = {
         "batch": training.batch,
@@ -201,9 +205,8 @@ def _arm_parts(spec: StudySpec, arm: Arm, width: int, parameters: int) -> Parts:
         parameters: without the token embedding.
     """
     training = spec.training
-    steps = resolved_steps(
-        arm.horizon, parameters=parameters, tokens_a_step=training.batch * spec.model.context
-    )
+    context = 1 if isinstance(spec.model, OwnSpec) else spec.model.context
+    steps = resolved_steps(arm.horizon, parameters=parameters, tokens_a_step=training.batch * context)
     own = {} if spec.tokenizer is None else {"vocabulary": spec.tokenizer.vocabulary}
     values = {
         "model": {**spec.model.model_dump(mode="json"), "width": width, **own},
@@ -217,10 +220,28 @@ def _arm_parts(spec: StudySpec, arm: Arm, width: int, parameters: int) -> Parts:
     return {field: Part.of(value) for field, value in values.items()}
 
 
-def _merged_roles(spec: StudySpec, names: Iterable[str]) -> Mapping[str, TensorRole]:
-    """The roles of a model's tensors; those of all blocks, which have the same numbers, once: `blocks.*.mlp.up`."""
+def _own_parts(spec: StudySpec, arm: Arm, rate: float) -> Parts:
+    """What a user's own function is told beyond its numbers."""
+    if not isinstance(spec.model, OwnSpec):
+        return {}
+    fields = own_fields(arm, base_width=spec.base, anchor=spec.anchor.value, rate=rate)
+    return {"own": Part.of(fields)}
+
+
+def _tensors(spec: StudySpec, width: int) -> tuple[Mapping[str, TensorRole], int, list[LayerRow]]:
+    """The roles of a model's tensors, its parameters without the token embedding, and the layers that are measured.
+
+    Of a user's own model nobody knows the parameters, which are 0, and nothing is measured.
+
+    Tensors of all blocks, which have the same numbers, stand there once: `blocks.*.mlp.up`.
+    """
+    if isinstance(spec.model, OwnSpec):
+        return own_roles(spec.base, relative=spec.anchor is Anchor.RELATIVE), 0, []
+    model = build_model(spec, width)
+    shapes = {name: tensor.shape for name, tensor in model.tensors().items()}
     rules = mlp_roles(spec.model.window) if isinstance(spec.model, MLPSpec) else TRANSFORMER_ROLES
-    return {any_block(name): role for name, role in assign_roles(names, rules).items()}
+    roles = {any_block(name): role for name, role in assign_roles(shapes, rules).items()}
+    return roles, non_embedding(shapes), list(measured_layers(spec, model))
 
 
 class _Plans:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from widthwise.study.compose import PopulationSize, require_size
 from widthwise.study.measure_spec import MeasureSpec
+from widthwise.study.own_spec import OWN
 from widthwise.study.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class FittingSizes:
 
     def __call__(self, recipe: Recipe, trials: int) -> PopulationSize:
         """The size for `trials` trials of one shape."""
+        if recipe["model"]["kind"] == OWN:
+            return PopulationSize(1)
         import torch
 
         from widthwise.study.runner import train_recipe

@@ -137,7 +137,7 @@ class _ProcessCrew:
     def call(self, function: Callable[..., Value], *arguments: object) -> Value:
         return function(*arguments)
 
-    def train(self, desk: Desk, corpus: "Corpus") -> None:
+    def train(self, desk: Desk, corpus: "Corpus | None") -> None:
         try:
             while desk.waiting() or desk.at_work:
                 self._staff(desk)

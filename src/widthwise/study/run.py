@@ -16,6 +16,7 @@ from widthwise.study.spec import StudySpec
 from widthwise.study.spec_file import SpecSource, parse_spec
 from widthwise.study.store import create_store, left_open, writing
 from widthwise.study.task import Job
+from widthwise.study.text import digest_of, load_text, require_same
 
 if TYPE_CHECKING:
     from widthwise.train import Corpus
@@ -52,8 +53,6 @@ def run_study(
         ValueError: bad input of any kind; files are then as they were.
         TrainingError: training raised another error; the message says of which population. The store can be resumed.
     """
-    from widthwise.train import load_corpus
-
     if os.path.exists(store):
         _require_same(source, store)
         return resume_study(
@@ -64,19 +63,18 @@ def run_study(
             checkpoint_seconds=checkpoint_seconds,
         )
     with executor.open(device) as crew:
-        corpus = load_corpus(source.spec.corpus)
-        corpus.require(batch=source.spec.training.batch, context=source.spec.model.context)
+        corpus = load_text(source.spec)
         plan = crew.call(
             plan_study,
             source.spec,
-            corpus.digest,
-            len(corpus.train),
+            digest_of(corpus),
+            0 if corpus is None else len(corpus.train),
             crew.device,
             crew.sharing,
             population_size,
             population_minutes,
         )
-        create_store(store, name=source.spec.name, spec=source.text, corpus=corpus.digest, plan=plan)
+        create_store(store, name=source.spec.name, spec=source.text, corpus=digest_of(corpus), plan=plan)
         return _train_pending(store, corpus, crew, listener, checkpoint_seconds)
 
 
@@ -95,8 +93,6 @@ def resume_study(
     Raises:
         ValueError: not a store, its corpus has changed, no such device, or another process is writing it.
     """
-    from widthwise.train import load_corpus
-
     study = read_study(store)
     if not study.pending_populations():
         if left_open(store):
@@ -104,12 +100,8 @@ def resume_study(
                 remove_checkpoints(store)
         return study
     with executor.open(device) as crew:
-        corpus = load_corpus(parse_spec(study.spec).spec.corpus)
-        if corpus.digest != study.corpus:
-            raise ValueError(
-                f"corpus {corpus.name!r} is not the text that store {str(store)!r} was begun with "
-                f"(SHA-256 {corpus.digest[:12]} instead of {study.corpus[:12]}); restore it or begin another store"
-            )
+        corpus = load_text(parse_spec(study.spec).spec)
+        require_same(corpus, study.corpus, where=f"store {str(store)!r}")
         return _train_pending(store, corpus, crew, listener, checkpoint_seconds)
 
 
@@ -142,7 +134,7 @@ def plan_study(
 
 
 def _train_pending(
-    store: Path, corpus: "Corpus", crew: Crew, listener: Listener | None, checkpoint_seconds: float
+    store: Path, corpus: "Corpus | None", crew: Crew, listener: Listener | None, checkpoint_seconds: float
 ) -> StoredStudy:
     """Train the populations that have not run, as the store's only writer."""
     with writing(store) as writer:

@@ -26,6 +26,7 @@ from widthwise.study.fields import Count, MistakesError, Section, Seed
 from widthwise.study.horizon import Steps
 from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.optimizer_spec import OptimizerSpec
+from widthwise.study.own_spec import OwnSpec
 from widthwise.study.rate_spec import LearningRates, RateGrid
 from widthwise.study.training_spec import TrainingSpec
 
@@ -62,7 +63,7 @@ class StudySpec(Section):
     """A whole study. `base_width` defaults to the smallest width."""
 
     name: Annotated[str, Field(min_length=1)]
-    model: Annotated[TransformerSpec | MLPSpec, Field(discriminator="kind")]
+    model: Annotated[TransformerSpec | MLPSpec | OwnSpec, Field(discriminator="kind")]
     widths: Annotated[tuple[Count, ...], Field(min_length=1)]
     base_width: Count | None = None
     anchor: Anchor = Anchor.RELATIVE
@@ -72,7 +73,7 @@ class StudySpec(Section):
     learning_rates: LearningRates
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     training: TrainingSpec
-    corpus: Annotated[str, Field(min_length=1)]
+    corpus: Annotated[str, Field(min_length=1)] | None = None
     tokenizer: TokenizerSpec | None = None
     validation_windows: Count = 64
     measure: MeasureSpec | None = None
@@ -95,6 +96,7 @@ class StudySpec(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "StudySpec":
         found = [
+            *self._text(),
             *self._heads(),
             *self._measured(),
             *(line for i, arm in enumerate(self.arms) for line in self._arm(i, arm)),
@@ -102,6 +104,20 @@ class StudySpec(Section):
         if found:
             raise MistakesError(found)
         return self
+
+    def _text(self) -> list[tuple[str, str]]:
+        if not isinstance(self.model, OwnSpec):
+            return [] if self.corpus is not None else [("corpus", "is missing; add it")]
+        found: list[tuple[str, str]] = []
+        if self.corpus is not None:
+            found.append(("corpus", f"a training function reads its own data; leave out {self.corpus!r}"))
+        if self.gauge is not Gauge.FOLDED:
+            found.append(("gauge", "a training function is given numbers without multipliers; leave it out"))
+        if self.tokenizer is not None:
+            found.append(("tokenizer", "a training function reads its own data; leave it out"))
+        if self.measure is not None:
+            found.append(("measure", "a training function's layers cannot be seen; leave it out"))
+        return found
 
     def _heads(self) -> list[tuple[str, str]]:
         if not isinstance(self.model, TransformerSpec):
@@ -135,6 +151,10 @@ class StudySpec(Section):
         found: list[tuple[str, str]] = []
         here, optimizer, known = f"arms.{position}", arm.optimizer or self.optimizer, list(self.widths)
         others = [width for width in arm.widths or () if width not in known]
+        for horizon in arm.horizon or (self.training.length,):
+            if isinstance(self.model, OwnSpec) and not isinstance(horizon, Steps):
+                what = f"{horizon.label} needs a reference model, whose parameters are known; write steps"
+                found.append((f"{here}.horizon" if arm.horizon else "training.horizon", what))
         if others:
             found.append((f"{here}.widths", f"{others} are not among the study's {known}; add them there"))
         for policy in arm.epsilon or ():

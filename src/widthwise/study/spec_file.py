@@ -15,7 +15,7 @@ from widthwise.study.spec import StudySpec
 _SUFFIX = ".yaml"
 _TAGS = frozenset(
     {
-        *("transformer", "mlp", "sgd", "adam", "adam-atan2", "adam-ps", "adafactor"),
+        *("transformer", "mlp", "own", "sgd", "adam", "adam-atan2", "adam-ps", "adafactor"),
         *("list", "grid", "fixed-steps", "per-parameter"),
         *("named-rates", "rates-by-role", "assumed-alignment", "own-alignment"),
     }

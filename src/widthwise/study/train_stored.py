@@ -1,7 +1,8 @@
 """Train a population of a store, wherever that happens: from its checkpoint, and by its record."""
 
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -9,7 +10,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from widthwise.records import PopulationRow
 from widthwise.study import runner
 from widthwise.study.measure_spec import MeasureSpec
+from widthwise.study.own_trial import own_trial
+from widthwise.study.store import TrialResult
 from widthwise.study.task import OutOfMemory, Task, Trained
+from widthwise.study.train_own import train_own
+from widthwise.user_code import find_callable
 
 if TYPE_CHECKING:
     import torch
@@ -37,9 +42,12 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Bench:
-    """Where populations are trained: the text, the device, how often their state is kept, and what is measured."""
+    """Where populations are trained: the text, the device, how often their state is kept, and what is measured.
 
-    corpus: "Corpus"
+    The text is None where a user's own function trains.
+    """
+
+    corpus: "Corpus | None"
     device: "torch.device"
     checkpoint_seconds: float
     measure: MeasureSpec | None = None
@@ -54,10 +62,13 @@ def train_stored(bench: Bench, task: Task, checkpoint: Path, reporter: Reporter)
     from widthwise.train import Checkpoints
 
     started = time.monotonic()
+    corpus = bench.corpus
+    if corpus is None:
+        return Trained(tuple(_own_results(task, reporter)), time.monotonic() - started)
     found = unless_out_of_memory(
         lambda: runner.train_trials(
             task.trials,
-            bench.corpus,
+            corpus,
             device=bench.device,
             measure=bench.measure,
             progress=reporter.at_step,
@@ -71,6 +82,15 @@ def train_stored(bench: Bench, task: Task, checkpoint: Path, reporter: Reporter)
     if isinstance(found, OutOfMemory):
         return found
     return Trained(tuple(found), time.monotonic() - started)
+
+
+def _own_results(task: Task, reporter: Reporter) -> Iterator[TrialResult]:
+    """Those of a user's own function: one trial after another, each from its beginning."""
+    reporter.begun(0)
+    for trial in task.trials:
+        recipe = json.loads(trial.recipe)
+        function = find_callable(recipe["model"]["runner"], what="model.runner")
+        yield train_own(trial.id, own_trial(recipe), function, reporter.at_step)
 
 
 def unless_out_of_memory(work: Callable[[], Value], device: "torch.device") -> Value | OutOfMemory:

@@ -30,6 +30,7 @@ from widthwise.study.task import (
     Task,
     Warned,
 )
+from widthwise.study.text import load_text, require_same
 from widthwise.study.train_stored import Bench, train_stored
 
 TELL_SECONDS = 0.1
@@ -86,15 +87,9 @@ def open_bench(job: Job) -> Bench:
     Raises:
         ValueError: there is no such device here, or the text here is not the one that the store was begun with.
     """
-    from widthwise.train import load_corpus
-
-    corpus = load_corpus(parse_spec(job.spec).spec.corpus)
-    if corpus.digest != job.corpus:
-        raise ValueError(
-            f"corpus {corpus.name!r} is another text for a worker than for the process that writes the store "
-            f"(SHA-256 {corpus.digest[:12]} instead of {job.corpus[:12]}); give all of them the same"
-        )
-    return Bench(corpus, runner.choose_device(job.device), job.checkpoint_seconds, job.measure)
+    text = load_text(parse_spec(job.spec).spec)
+    require_same(text, job.corpus, where="what a worker trains for, the store,")
+    return Bench(text, runner.choose_device(job.device), job.checkpoint_seconds, job.measure)
 
 
 class ToWriter:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from widthwise.records import PopulationStatus, StoredStudy
+from widthwise.study.own_spec import OWN
+from widthwise.study.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,11 @@ def workloads(study: StoredStudy) -> Mapping[int, Workload]:
     for population in study.populations:
         if population.status is PopulationStatus.SPLIT:
             continue
-        recipe = train_recipe(json.loads(study.trials[population.trials[0]].recipe))
+        stored = json.loads(study.trials[population.trials[0]].recipe)
+        if stored["model"]["kind"] == OWN:
+            loads[population.id] = _own(stored)
+            continue
+        recipe = train_recipe(stored)
         members = len(population.trials)
         tokens = members * recipe.schedule.steps * recipe.batch * recipe.model.context
         loads[population.id] = Workload(
@@ -37,3 +43,9 @@ def workloads(study: StoredStudy) -> Mapping[int, Workload]:
             work=float(tokens) * recipe.model.parameter_count,
         )
     return loads
+
+
+def _own(recipe: Recipe) -> Workload:
+    """Of one trial of a user's own function, whose tokens nobody knows: steps times the width squared."""
+    width, steps = recipe["model"]["width"], recipe["schedule"]["steps"]
+    return Workload(width=width, members=1, steps=steps, tokens=0, work=float(steps) * width**2)
