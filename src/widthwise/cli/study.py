@@ -40,6 +40,7 @@ class ExecutorName(StrEnum):
 
     LOCAL = "local"
     PROCESSES = "processes"
+    RAY = "ray"
 
 
 class ExportFormat(StrEnum):
@@ -54,12 +55,19 @@ DeviceOption = Annotated[Device, typer.Option(help="Where to train; auto takes C
 ExecutorOption = Annotated[
     ExecutorName,
     typer.Option(
-        "--executor", help="Who trains: this process, or a process for each GPU (on a CPU: --workers)."
+        "--executor",
+        help="Who trains: this process, a process for each GPU (on a CPU: --workers), or a Ray cluster (--address).",
     ),
 ]
 WorkersOption = Annotated[
     int | None,
     typer.Option(metavar="N", help="Worker processes; all GPUs, or one for two cores, unless said."),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a running Ray cluster: auto, HOST:6379, ray://HOST:10001; a local one unless said."
+    ),
 ]
 MarginOption = Annotated[
     float | None, typer.Option(help="Relative loss that may be given up; 0.01, which is 1 %, unless said.")
@@ -92,6 +100,7 @@ def run(
     device: DeviceOption = Device.AUTO,
     executor: ExecutorOption = ExecutorName.LOCAL,
     workers: WorkersOption = None,
+    address: AddressOption = None,
     population_size: SizeOption = AUTO_SIZE,
     population_minutes: MinutesOption = None,
 ) -> None:
@@ -107,7 +116,7 @@ def run(
             source,
             store,
             device=device.value,
-            executor=_executor(executor, workers),
+            executor=_executor(executor, workers, address),
             listener=listener,
             population_size=_size(population_size),
             population_minutes=population_minutes,
@@ -122,6 +131,7 @@ def resume(
     device: DeviceOption = Device.AUTO,
     executor: ExecutorOption = ExecutorName.LOCAL,
     workers: WorkersOption = None,
+    address: AddressOption = None,
 ) -> None:
     """Go on with a study from its store alone."""
     from widthwise.cli.progress import show_progress
@@ -129,7 +139,7 @@ def resume(
 
     with show_progress() as listener:
         study = resume_study(
-            store, device=device.value, executor=_executor(executor, workers), listener=listener
+            store, device=device.value, executor=_executor(executor, workers, address), listener=listener
         )
     _print_verdicts(study)
 
@@ -194,14 +204,20 @@ def export(
         raise ValueError("--format parquet needs --out FILE; it is not text")
 
 
-def _executor(name: ExecutorName, workers: int | None) -> "Executor":
-    from widthwise.study import Local, Processes
+def _executor(name: ExecutorName, workers: int | None, address: str | None) -> "Executor":
+    from widthwise.study import Local, Processes, Ray
 
-    if name is ExecutorName.LOCAL:
-        if workers is not None:
-            raise ValueError(f"--workers {workers} needs --executor processes; this process trains alone")
-        return Local()
-    return Processes(workers)
+    if workers is not None and name is not ExecutorName.PROCESSES:
+        raise ValueError(f"--workers {workers} needs --executor processes; here it is {name.value}")
+    if address is not None and name is not ExecutorName.RAY:
+        raise ValueError(f"--address {address} needs --executor ray; here it is {name.value}")
+    match name:
+        case ExecutorName.LOCAL:
+            return Local()
+        case ExecutorName.PROCESSES:
+            return Processes(workers)
+        case ExecutorName.RAY:
+            return Ray(address)
 
 
 def _size(text: str) -> int | None:

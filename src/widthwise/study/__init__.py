@@ -11,6 +11,7 @@ from widthwise.study.fitting_sizes import POPULATION_SIZE
 from widthwise.study.measured_rates import MeasuredStore, read_measured
 from widthwise.study.own_trial import Diverged, Report, RoleNumbers, Trial
 from widthwise.study.processes import Processes
+from widthwise.study.ray_cluster import Ray
 from widthwise.study.run import resume_study, run_study
 from widthwise.study.run_state import RunState
 from widthwise.study.spec import StudySpec
@@ -23,6 +24,7 @@ __all__ = [
     "Local",
     "MeasuredStore",
     "Processes",
+    "Ray",
     "Report",
     "RoleNumbers",
     "RunState",

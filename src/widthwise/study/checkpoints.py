@@ -4,10 +4,14 @@ They hold nothing that the store needs. Without them a population begins again, 
 """
 
 import contextlib
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 CHECKPOINTS = ".checkpoints"
 """Ends the folder's name; its beginning is the store's."""
+
+MARKER = "shared-"
 
 
 def checkpoint_path(store: Path, population: int) -> Path:
@@ -23,7 +27,22 @@ def checkpoint_path(store: Path, population: int) -> Path:
 def remove_checkpoints(store: Path) -> None:
     """Remove all of them: what a kill left of populations that have ended, too."""
     folder = checkpoint_path(store, 0).parent
-    for path in folder.glob("population-*"):
-        path.unlink(missing_ok=True)
+    for pattern in ("population-*", f"{MARKER}*"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
+
+
+@contextlib.contextmanager
+def shared_marker(store: Path) -> Iterator[Path]:
+    """A file in the folder by which another machine sees whether it shares it; gone afterwards."""
+    marker = checkpoint_path(store, 0).with_name(f"{MARKER}{secrets.token_hex(8)}")
+    with contextlib.suppress(OSError):  # a folder that cannot be written is one that nobody shares
+        marker.parent.mkdir(exist_ok=True)
+        marker.touch()
+    try:
+        yield marker
+    finally:
+        with contextlib.suppress(OSError):
+            marker.unlink(missing_ok=True)

@@ -45,12 +45,14 @@ class RoleNumbers:
             n^(-b) itself.
         learning_rate: the base one times its factor at this width, and the study's constant for this kind of layer.
         epsilon: the base one times its factor at this width.
+        weight_decay: the share of the weights that a step takes away, times the schedule and whatever the rate.
     """
 
     exponents: tuple[Fraction, Fraction, Fraction, Fraction]
     init: float
     learning_rate: float
     epsilon: float
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def own_trial(recipe: Recipe) -> Trial:
     for role, texts in own["exponents"].items():
         a, b, c, g = (Fraction(text) for text in texts)
         n = numbers[role]
-        roles[role] = RoleNumbers((a, b, c, g), n.init, n.rate, n.epsilon)
+        roles[role] = RoleNumbers((a, b, c, g), n.init, n.rate, n.epsilon, n.decay)
     return Trial(
         width=recipe["model"]["width"],
         base_width=own["base_width"],

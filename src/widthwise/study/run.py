@@ -43,7 +43,7 @@ def run_study(
         source: from `load_spec` or `parse_spec`.
         store: the file; made if it does not exist.
         device: `cpu`, `cuda` or `auto`.
-        executor: where populations are trained: `Local()`, `Processes()`.
+        executor: where populations are trained: `Local()`, `Processes()`, `Ray()`.
         population_size: members side by side, for a new store; None for as many as fit and end in time.
         population_minutes: how long a population may take by its estimate, for a new store; 8 unless said.
         listener: told how the run stands, now and then.
