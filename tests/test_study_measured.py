@@ -1,5 +1,6 @@
 """Rates from a finished study: which runs are read, the exponents they give, and the specification they end in."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -11,7 +12,17 @@ import pytest
 import yaml
 
 from house_rules import SOURCE
-from study_example import Loss, invented_store, tiny_source, tiny_text, train, valley, wide, write_corpus
+from study_example import (
+    Loss,
+    command,
+    invented_store,
+    tiny_source,
+    tiny_text,
+    train,
+    valley,
+    wide,
+    write_corpus,
+)
 from test_house_docs import python_blocks
 from widthwise.analysis import Weighting
 from widthwise.records import LayerRow, StoredStudy, read_study
@@ -336,3 +347,54 @@ def test_the_documentation_runs(trained: Path, monkeypatch: pytest.MonkeyPatch) 
     for arm in arms:
         fields = {**yaml.safe_load(small), **yaml.safe_load(arm)}
         assert parse_spec(yaml.safe_dump(fields)).spec.arms
+
+
+# At the terminal
+
+
+def test_the_command_prints_what_a_store_measured(trained: Path) -> None:
+    result = command("align", "--store", trained)
+    assert result.exit_code == 0
+    assert "arm standard-mid: standard parameterization, adam" in result.stdout
+    assert "hidden" in result.stdout
+    written = json.loads(command("align", "--store", trained, "--format", "json").stdout)
+    found = read_measured(trained)
+    assert written["nearest"] == found.nearest.nearest
+    assert Fraction(written["roles"]["hidden"]["c"]["value"]) == found.solution.interval("hidden").value
+    assert set(written["layers"]) == set(found.layers)
+    equal = json.loads(
+        command("align", "--store", trained, "--format", "json", "--weighting", "equal").stdout
+    )
+    assert equal["weighting"] == "equal"
+    assert equal["roles"] != written["roles"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--store", "none.sqlite"], "store 'none.sqlite' does not exist"),
+        (["--store", "none.sqlite", "--widths", "8,16,32"], "--store reads what a study measured"),
+        (
+            ["--store", "none.sqlite", "--weighting", "mine"],
+            "--weighting 'mine' is unknown; choose one of loss-",
+        ),
+        ([], "give your model and the widths to train it at"),
+        (["models:build"], "give your model and the widths to train it at"),
+        (["models:build", "--widths", "8,16,32", "--arm", "x"], "--arm and --weighting are for what a study"),
+    ],
+)
+def test_mistakes_at_the_terminal(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = command("align", *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_measured_nothing_is_refused_at_the_terminal(tmp_path: Path) -> None:
+    invented_store(tmp_path / "plain.sqlite", wide(), valley(DRIFTS))
+    result = command("align", "--store", tmp_path / "plain.sqlite", "--arm", "mup-full")
+    assert result.exit_code == 2
+    assert "no alignment was measured under arm 'mup-full'" in " ".join(result.stderr.split())

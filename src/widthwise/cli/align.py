@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from widthwise.cli.align_store import stored_text
 from widthwise.cli.errors import user_errors
 from widthwise.cli.model_options import (
     RATE,
     RATES,
     AlignmentName,
     Batch,
-    Factory,
     Loss,
     Norm,
     OptimizerName,
@@ -56,11 +56,18 @@ class Format(StrEnum):
 
 @user_errors
 def align(
-    factory: Factory,
+    factory: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODULE:FACTORY]",
+            help="A function that makes your model of a width, as mymodels:build; left out with --store.",
+            show_default=False,
+        ),
+    ] = None,
     widths: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="N,N,N", help="Three or more widths to train at; four leave curves less room."),
-    ],
+    ] = None,
     base_width: Annotated[
         int | None,
         typer.Option(help="The width whose hyperparameters were tuned; the smallest one unless said."),
@@ -80,11 +87,38 @@ def align(
     per: Annotated[Per, typer.Option(help="What gets an exponent.")] = Per.ROLE,
     output: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     out: Annotated[Path | None, typer.Option(help="Write the JSON here, too.", metavar="FILE")] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Train nothing: the exponents that this study measured, the rates they give, the nearest preset.",
+        ),
+    ] = None,
+    arm: Annotated[str | None, typer.Option(help="Of the store; left out, its only one.")] = None,
+    weighting: Annotated[
+        str | None,
+        typer.Option(help="Of the mean over training, with --store: loss-decrease, progress, equal."),
+    ] = None,
 ) -> None:
     """Train your model a few steps at several widths and measure the alignment of weights, updates and activations.
 
     Ratios of one width are a diagnostic; exponents, their slopes over widths, are what `widthwise exponents` takes.
+    With --store, of a study that measured alignment while it trained.
     """
+    if store is not None:
+        if factory is not None or widths is not None or out is not None:
+            raise ValueError(
+                "--store reads what a study measured, and trains nothing: leave out MODULE:FACTORY, --widths and --out"
+            )
+        as_json = output is Format.JSON
+        print(stored_text(store, arm=arm, weighting=weighting, as_json=as_json))
+        return
+    if factory is None or widths is None:
+        raise ValueError(
+            "give your model and the widths to train it at, MODULE:FACTORY --widths N,N,N, or a study's --store FILE"
+        )
+    if arm is not None or weighting is not None:
+        raise ValueError("--arm and --weighting are for what a study measured: give its --store FILE")
     trained = parse_widths(widths, 1)
     options: dict[str, Any] = {
         "parameterization": pick(PARAMETERIZATIONS, parameterization, "parameterization"),
