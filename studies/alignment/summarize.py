@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from plan import Case, Config, cases, load_config
+from progress import exponents_over_training, ratios_over_training, write_figure
 from stored import ARMS, Runs, Stores
 
 from widthwise.analysis import Interval, Observation, TransferResult, Weighting, transfer
@@ -81,6 +82,25 @@ def exponent_table(stores: Stores, config: Config) -> str:
     return table(head, rows)
 
 
+def ratio_table(stores: Stores, config: Config) -> str:
+    """The ratios of each width in the middle of training and at its end: a diagnostic, no exponent."""
+    rows: list[list[str]] = []
+    for case in cases(config):
+        path = stores.path(case, "measure")
+        if not path.exists():
+            continue
+        found = ratios_over_training(path, config["measured_arms"][0])
+        times = sorted({time for *_, time in found})
+        for role in ("hidden", "readout"):
+            for quantity in ("alpha", "u"):
+                at = [times[0], times[len(times) // 2], times[-1]]
+                series = [[found[role, quantity, n, t] for t in at] for n in config["measured_widths"]]
+                cells = (" / ".join(f"{ratio:.2f}" for ratio in one) for one in series)
+                rows.append([case.name, role, quantity, *cells])
+    head = ("case", "role", "ratio: first, middle, last", *(f"width {n}" for n in config["measured_widths"]))
+    return table(head, rows)
+
+
 def nearest_table(stores: Stores, config: Config) -> str:
     """Which preset a case's measured rates are like, in words."""
     rows: list[list[str]] = []
@@ -97,8 +117,6 @@ def nearest_table(stores: Stores, config: Config) -> str:
 
 def progress_table(stores: Stores, config: Config) -> str:
     """Alpha and u as exponents over widths at some times of training, by role."""
-    from progress import exponents_over_training  # beside this file
-
     rows: list[list[str]] = []
     for case in cases(config):
         path = stores.path(case, "measure")
@@ -321,6 +339,7 @@ def page(stores: Stores, config: Config) -> Iterator[str]:
         "The arms": prescription_table(stores, config),
         "Measured exponents": exponent_table(stores, config),
         "Over training": progress_table(stores, config),
+        "Ratios by width": ratio_table(stores, config),
         "Against the presets": nearest_table(stores, config),
         "How far the best rate moved": drift,
         "Mean distance of the predictions, octaves": misses,
@@ -338,6 +357,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("stores", type=Path, help="a folder of stores, or stores.tar.gz")
     parser.add_argument("--write", action="store_true", help=f"into {PAGE.name}")
+    parser.add_argument("--figure", type=Path, help="write the figure of alignment over training here, a PNG")
     parser.add_argument("--smoke", action="store_true", help="stores of `run.py --smoke`")
     given = parser.parse_args(arguments)
     config = load_config(HERE / ("smoke.yaml" if given.smoke else "base.yaml"))
@@ -347,7 +367,12 @@ def main(arguments: list[str] | None = None) -> int:
             with tarfile.open(where) as tar:
                 tar.extractall(folder, filter="data")
             where = Path(folder)
-        text = "\n".join(page(Stores(where, config), config))
+        stores = Stores(where, config)
+        text = "\n".join(page(stores, config))
+        if given.figure is not None:
+            paths = {case.name: stores.path(case, "measure") for case in cases(config)}
+            there = {name: path for name, path in paths.items() if path.exists()}
+            write_figure(there, config["measured_arms"][0], given.figure)
     if not given.write:
         print(text)
         return 0
