@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -31,7 +31,16 @@ from widthwise.study.expand import expand, expand_arms
 from widthwise.study.measured_rates import MeasuredStore, read_measured
 from widthwise.study.measured_spec import measured_rates_spec
 from widthwise.study.measured_text import measured_text
-from widthwise.theory import ADAM, MUP, STANDARD, Alignment, PerLayerAlignment, Role, prescribed_exponent
+from widthwise.theory import (
+    ADAM,
+    MUP,
+    STANDARD,
+    Alignment,
+    PerLayerAlignment,
+    RateInterval,
+    Role,
+    prescribed_exponent,
+)
 
 DRIFTS = {"standard-global": -1.0, "mup-full": 0.0}
 LAYERS = (
@@ -334,6 +343,18 @@ def test_a_trained_store_gives_rates(trained: Path) -> None:
             assert one.low <= one.value <= one.high <= 1
     assert found.solution.interval("hidden").high <= 1
     assert set(found.roles) == {"hidden", "readout"}
+    rates = {layer: float(rate.value) for layer, rate in found.layer_rates.items()}
+    assert len(set(rates.values())) == len(LAYERS)
+
+
+def test_a_layers_rate_is_of_its_own_exponents(measured: Callable[..., Path]) -> None:
+    """Standard, Adam: c = max(alpha, u) of the layer, whatever those of its role are."""
+    found = read_measured(measured(), arm="standard-global")
+    slope = replace(found.roles["hidden"].alpha, value=0.9, low=0.85, high=0.95)
+    steep = replace(found.layers["blocks.0.mlp.up"], alpha=slope)
+    changed = replace(found, layers={**found.layers, "blocks.0.mlp.up": steep})
+    assert changed.layer_rates["blocks.0.mlp.up"] == RateInterval(*map(Fraction, ("17/20", "9/10", "19/20")))
+    assert changed.layer_rates["blocks.0.mlp.down"] == found.solution.interval("hidden")
 
 
 def test_the_documentation_runs(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
