@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from widthwise.cli.align_store import stored_text
+from widthwise.cli.align_json import KIND, VERSION, exponents_document
+from widthwise.cli.align_store import Arm, Store, Weighting, stored_text
 from widthwise.cli.errors import user_errors
 from widthwise.cli.model_options import (
     RATE,
@@ -36,8 +37,21 @@ if TYPE_CHECKING:
     from widthwise.analysis import AlignmentExponent
     from widthwise.measure import AlignmentRun
 
-KIND, VERSION = "widthwise alignment exponents", 1
 HEADER = ("", "measured", "exponent", "95 % interval", "ratios, by width")
+
+
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODULE:FACTORY]",
+        help="A function that makes your model of a width, as mymodels:build; left out with --store.",
+        show_default=False,
+    ),
+]
+Widths = Annotated[
+    str | None,
+    typer.Option(metavar="N,N,N", help="Three or more widths to train at; four leave curves less room."),
+]
 
 
 class Per(StrEnum):
@@ -56,18 +70,8 @@ class Format(StrEnum):
 
 @user_errors
 def align(
-    factory: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[MODULE:FACTORY]",
-            help="A function that makes your model of a width, as mymodels:build; left out with --store.",
-            show_default=False,
-        ),
-    ] = None,
-    widths: Annotated[
-        str | None,
-        typer.Option(metavar="N,N,N", help="Three or more widths to train at; four leave curves less room."),
-    ] = None,
+    factory: Model = None,
+    widths: Widths = None,
     base_width: Annotated[
         int | None,
         typer.Option(help="The width whose hyperparameters were tuned; the smallest one unless said."),
@@ -87,18 +91,9 @@ def align(
     per: Annotated[Per, typer.Option(help="What gets an exponent.")] = Per.ROLE,
     output: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     out: Annotated[Path | None, typer.Option(help="Write the JSON here, too.", metavar="FILE")] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Train nothing: the exponents that this study measured, the rates they give, the nearest preset.",
-        ),
-    ] = None,
-    arm: Annotated[str | None, typer.Option(help="Of the store; left out, its only one.")] = None,
-    weighting: Annotated[
-        str | None,
-        typer.Option(help="Of the mean over training, with --store: loss-decrease, progress, equal."),
-    ] = None,
+    store: Store = None,
+    arm: Arm = None,
+    weighting: Weighting = None,
 ) -> None:
     """Train your model a few steps at several widths and measure the alignment of weights, updates and activations.
 
@@ -110,15 +105,11 @@ def align(
             raise ValueError(
                 "--store reads what a study measured, and trains nothing: leave out MODULE:FACTORY, --widths and --out"
             )
-        as_json = output is Format.JSON
-        print(stored_text(store, arm=arm, weighting=weighting, as_json=as_json))
+        print(stored_text(store, arm=arm, weighting=weighting, as_json=output is Format.JSON))
         return
-    if factory is None or widths is None:
-        raise ValueError(
-            "give your model and the widths to train it at, MODULE:FACTORY --widths N,N,N, or a study's --store FILE"
-        )
-    if arm is not None or weighting is not None:
-        raise ValueError("--arm and --weighting are for what a study measured: give its --store FILE")
+    _check_model(factory, widths, arm=arm, weighting=weighting)
+    assert factory is not None
+    assert widths is not None
     trained = parse_widths(widths, 1)
     options: dict[str, Any] = {
         "parameterization": pick(PARAMETERIZATIONS, parameterization, "parameterization"),
@@ -142,7 +133,7 @@ def align(
         sizes=given(seeds=seeds, steps=steps),
     )
     exponents = _exponents(runs, per)
-    text = json.dumps(_document(factory, runs, exponents), indent=1, allow_nan=False)
+    text = json.dumps(exponents_document(factory, runs, exponents), indent=1, allow_nan=False)
     if out is not None:
         from widthwise.files import replace_text
 
@@ -156,6 +147,16 @@ def align(
     console.print(_table(runs, exponents))
     for line in _notes(runs, exponents):
         console.print(line, markup=False, highlight=False)
+
+
+def _check_model(factory: str | None, widths: str | None, **stored: str | None) -> None:
+    """That there is something to train, and nothing that is for a store."""
+    if factory is None or widths is None:
+        raise ValueError(
+            "give your model and the widths to train it at, MODULE:FACTORY --widths N,N,N, or a study's --store FILE"
+        )
+    if any(value is not None for value in stored.values()):
+        raise ValueError("--arm and --weighting are for what a study measured: give its --store FILE")
 
 
 def _check_replaceable(path: Path) -> None:
@@ -263,42 +264,3 @@ def _notes(runs: "Sequence[AlignmentRun]", exponents: "Sequence[AlignmentExponen
     if vectors:
         lines.append(f"Biases, gains and other vectors sum over nothing and have no alignment: {vectors}.")
     return lines
-
-
-def _document(
-    factory: str, runs: "Sequence[AlignmentRun]", exponents: "Sequence[AlignmentExponent]"
-) -> dict[str, Any]:
-    from widthwise.measure.alignment_json import alignment_to_json
-
-    return {
-        "kind": KIND,
-        "version": VERSION,
-        "factory": factory,
-        "exponents": [
-            {
-                "name": one.name,
-                "role": one.role,
-                "quantity": one.quantity,
-                "exponent": _plain(one.exponent.value),
-                "low": _plain(one.exponent.low),
-                "high": _plain(one.exponent.high),
-                "widths": one.exponent.widths,
-                "seeds": one.seeds,
-                "layers": one.layers,
-                "standard_errors": {
-                    "seeds": _plain(one.errors.seeds),
-                    "widths": _plain(one.errors.widths),
-                    "layers": _plain(one.errors.layers),
-                },
-                "undefined": one.undefined,
-            }
-            for one in exponents
-        ],
-        "runs": [
-            {"width": run.width, "seed": run.seed, "report": alignment_to_json(run.report)} for run in runs
-        ],
-    }
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -2,13 +2,26 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 if TYPE_CHECKING:
     from widthwise.study import MeasuredStore
     from widthwise.theory import MeasuredAlignment, MeasuredExponent, RateInterval
 
 KIND, VERSION = "widthwise measured rates", 1
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Train nothing: the exponents that this study measured, the rates they give, the nearest preset.",
+    ),
+]
+Arm = Annotated[str | None, typer.Option(help="Of the store; left out, its only one.")]
+Weighting = Annotated[
+    str | None, typer.Option(help="Of the mean over training, with --store: loss-decrease, progress, equal.")
+]
 
 
 def stored_text(store: Path, *, arm: str | None, weighting: str | None, as_json: bool) -> str:
@@ -21,13 +34,13 @@ def stored_text(store: Path, *, arm: str | None, weighting: str | None, as_json:
     Raises:
         ValueError: as `study.read_measured` does, or an unknown weighting.
     """
-    from widthwise.analysis import Weighting
+    from widthwise.analysis import Weighting as Weightings
     from widthwise.study import read_measured
     from widthwise.study.measured_text import measured_text
 
-    if weighting is not None and weighting not in list(Weighting):
-        raise ValueError(f"--weighting {weighting!r} is unknown; choose one of {', '.join(Weighting)}")
-    found = read_measured(store, arm=arm, weighting=None if weighting is None else Weighting(weighting))
+    if weighting is not None and weighting not in list(Weightings):
+        raise ValueError(f"--weighting {weighting!r} is unknown; choose one of {', '.join(Weightings)}")
+    found = read_measured(store, arm=arm, weighting=None if weighting is None else Weightings(weighting))
     return json.dumps(_document(found), indent=1, allow_nan=False) if as_json else measured_text(found)
 
 
