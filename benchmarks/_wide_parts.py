@@ -27,7 +27,7 @@ from torch import Tensor
 
 from widthwise.measure.slope import LEVEL, SlopeInterval, slope, slope_interval, student_quantile
 from widthwise.optim import StateFormat
-from widthwise.wide import EXACT, Place, Storage, Watch
+from widthwise.wide import EXACT, Place, Storage, Watch, layer_major_budget
 
 Sizes = dict[tuple[str, int, int], dict[str, float]]
 """(parameterization, width, seed) -> each role's size."""
@@ -43,6 +43,7 @@ class Check:
         trained: the widths of the part `optimizers`.
         micro_sequences: the sequences of a piece.
         repeated_to: the largest width at which gradients are measured under every seed.
+        optimizer: of the part `largest`.
         text, fidelity_width, long_steps: of the part `fidelity`.
         deadline: by `time.monotonic`.
         save: called after every case.
@@ -60,6 +61,7 @@ class Check:
     text: Tokens
     fidelity_width: int
     long_steps: int
+    optimizer: str
     trained: tuple[int, ...]
     seeds: tuple[int, ...] = (0, 1)
     cases: list[dict[str, Any]] = field(default_factory=list)
@@ -99,10 +101,10 @@ def largest(check: Check) -> Iterator[Row]:
     width, shape = max(check.widths), check.shape
     sequences = 4 * check.micro_sequences
     storage = Storage(micro_batches=4, boundaries=Place.HOST)
-    with check.case("largest", width) as found:
+    with check.case("largest", width, optimizer=check.optimizer) as found:
         with measured(check.device) as start:
             run = training(
-                shape, width, "standard", "adam", storage,
+                shape, width, "standard", check.optimizer, storage,
                 device=check.device, sequences=sequences, steps=check.steps + 2,
             )  # fmt: skip
         losses: list[float] = []
@@ -129,7 +131,11 @@ def largest(check: Check) -> Iterator[Row]:
         tokens = sequences * shape.context
         flops = model_flops(run.model, 1)
         del run
-    name = f"D={width}, standard, Adam in 8 bits"
+    name = f"D={width}, standard, {check.optimizer} in few bits"
+    budget = layer_major_budget(
+        shape.model(width), OPTIMIZERS[check.optimizer].update, storage, batch=sequences
+    )
+    yield row(f"{name}: memory as planned", budget.total / 2**30, "GiB")
     yield row(f"{name}: optimizer steps", float(len(losses) + 1), "steps", target=">= 10")
     yield row(f"{name}: losses that are finite", float(sum(map(isfinite, losses))), "steps")
     yield row(f"{name}: parameters", float(found["parameters"]), "parameters")

@@ -5,12 +5,13 @@
     --parts largest gradients optimizers formats fidelity      the order is kept
     --widths 128 256 ... 16384     --minutes 8     --text FILE (bytes; else uniform tokens)     --out FILE
     --micro-sequences 8       of a piece in the part `largest`: more are faster and take more memory
+    --optimizer adam          of the part `largest`: adafactor takes 52 GiB less at width 16384
     --smoke       small models on a CPU, every part to its end, nothing written
 
 Parts, each under the absolute anchor, multipliers in the forward pass, per-layer rates, full alignment:
 
-  largest     the largest width, standard, Adam in 8 bits: ten steps of 4 pieces, then one step of 32, block inputs in
-              host memory: memory, tokens a second, model TFLOP/s
+  largest     the largest width, standard, bfloat16 weights and 8-bit state: ten steps of 4 pieces, then one step of 32,
+              block inputs in host memory: memory, tokens a second, model TFLOP/s
   gradients   every width and parameterization at the start: RMS gradients by role, their powers of the width over all
               widths with intervals over two seeds
   optimizers  every width, parameterization and optimizer (SGD, Adam, Adafactor, Adam-atan2): ten steps; activations
@@ -31,7 +32,7 @@ from typing import Any
 
 import torch
 from _record import RESULTS, Row, attempted, machine, make_record, versions, write_json
-from _wide_model import WIDTHS, Shape, Tokens
+from _wide_model import OPTIMIZERS, WIDTHS, Shape, Tokens
 from _wide_parts import PARTS, Check
 
 from widthwise.train import PYTHON_STDLIB, load_corpus
@@ -48,6 +49,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--micro-sequences", type=int, default=8)
+    parser.add_argument("--optimizer", choices=list(OPTIMIZERS), default="adam")
     parser.add_argument("--text", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -68,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tokens=Tokens(shape, device, None if asked.text is None else asked.text.read_bytes()),
         text=Tokens(shape, device, bytes(load_corpus(str(asked.text or PYTHON_STDLIB)).train)),
         fidelity_width=32 if asked.smoke else 768,
+        optimizer=asked.optimizer,
         long_steps=8 if asked.smoke else 400,
         device=device,
         micro_sequences=2 if asked.smoke else asked.micro_sequences,

@@ -2,8 +2,23 @@
 one block at a time, batches layer by layer (docs/wide.md).
 """
 
+from widthwise.wide.budget import MACHINES, Budget, Machine, layer_major_budget, machine_for, sharded_bytes
 from widthwise.wide.initial import InitialDraw
 from widthwise.wide.layer_major import LayerMajor, Watch
 from widthwise.wide.storage import COMPACT, EXACT, Place, Storage
 
-__all__ = ["COMPACT", "EXACT", "InitialDraw", "LayerMajor", "Place", "Storage", "Watch"]
+__all__ = [
+    "COMPACT",
+    "EXACT",
+    "MACHINES",
+    "Budget",
+    "InitialDraw",
+    "LayerMajor",
+    "Machine",
+    "Place",
+    "Storage",
+    "Watch",
+    "layer_major_budget",
+    "machine_for",
+    "sharded_bytes",
+]

@@ -1,0 +1,30 @@
+"""docs/wide.md: its Python runs, a model learns in it, and its table is what the budget says."""
+
+import re
+
+from house_rules import SOURCE
+from widthwise.models import Transformer
+from widthwise.optim import AdamUpdate
+from widthwise.wide import Place, Storage, layer_major_budget
+
+TEXT = (SOURCE.parent.parent / "docs" / "wide.md").read_text()
+
+
+def test_python_runs() -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(block, "docs/wide.md", "exec"), names)
+    losses = names["losses"]
+    assert isinstance(losses, list)
+    assert losses[2] < losses[1] < losses[0]
+
+
+def test_the_table_is_the_budget() -> None:
+    model = Transformer(width=16384, depth=8, head_dim=128, vocabulary=32101, context=512)
+    storage = Storage(micro_batches=4, boundaries=Place.HOST)
+    budget = layer_major_budget(model, AdamUpdate(0.9, 0.98), storage, batch=32)
+    column = re.findall(r"^\|.*\| ([\d.]+) (GB|MB a token) \|$", TEXT, flags=re.MULTILINE)
+    weights, state, sums, inputs = (float(value) for value, _ in column)
+    assert (weights, state) == (round(budget.weights / 1e9, 1), round(budget.state / 1e9, 1))
+    assert sums == round(4 * 12 * 16384**2 / 1e9, 1)
+    assert inputs == round(9 * 2 * 16384 / 1e6, 2)
