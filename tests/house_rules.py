@@ -54,7 +54,7 @@ ROOMS = {
     ),
     "analysis": room(rooms="theory", packages="numpy scipy"),
     "jax": room(rooms="theory scaling", packages="jax numpy optax"),
-    "report": room(rooms="analysis records", packages="altair vl_convert jinja2 markupsafe rich"),
+    "report": room(rooms="theory analysis records", packages="altair vl_convert jinja2 markupsafe rich"),
     "cli": room(
         rooms="theory user_code",
         packages="typer",

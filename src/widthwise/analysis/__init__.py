@@ -11,10 +11,12 @@ gap; `loss_law`, `resample`), `sensitivity` and `headroom` of a cell, and, for p
 paper published (`published`).
 
 `alignment_exponents` regresses measured log gains (`AlignmentRow`) on the width (`width_slope`): what the solver takes.
-`over_training` makes one log gain a run of many, `measured_layers` the alignment of every role from rows.
+`over_training` makes one log gain a run of many, `measured_layers` the alignment of every role from rows, and
+`alignment_ratios` the ratios of single widths.
 """
 
 from widthwise.analysis.alignment_exponents import AlignmentExponent, Pool, alignment_exponents
+from widthwise.analysis.alignment_ratio import AlignmentRatio, alignment_ratios
 from widthwise.analysis.alignment_rows import AlignmentRow, alignment_rows
 from widthwise.analysis.arm_label import ArmLabel
 from widthwise.analysis.claim import ClaimVerdict, Condition, Standing
@@ -54,6 +56,7 @@ __all__ = [
     "MARGIN",
     "WHOLE",
     "AlignmentExponent",
+    "AlignmentRatio",
     "AlignmentRow",
     "ArmLabel",
     "CellOptimum",
@@ -84,6 +87,7 @@ __all__ = [
     "Verdict",
     "Weighting",
     "alignment_exponents",
+    "alignment_ratios",
     "alignment_rows",
     "evaluation_table",
     "fit_table",

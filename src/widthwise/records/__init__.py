@@ -1,5 +1,6 @@
 """The rows of a study and the reader of its store. Standard library alone."""
 
+from widthwise.records.best_runs import BestRuns, best_runs
 from widthwise.records.reader import (
     check_store,
     read_alignment,
@@ -30,6 +31,7 @@ __all__ = [
     "UPGRADES",
     "AlignmentPoint",
     "ArmRow",
+    "BestRuns",
     "CellRow",
     "LayerRow",
     "PopulationRow",
@@ -39,6 +41,7 @@ __all__ = [
     "StoredStudy",
     "TrialRow",
     "TrialStatus",
+    "best_runs",
     "check_store",
     "read_alignment",
     "read_curves",

@@ -1,5 +1,6 @@
 """The figures of a report, in the order in which a page shows them."""
 
+from widthwise.report.alignment_figures import alignment_figures
 from widthwise.report.curves_figure import curves_figure
 from widthwise.report.figure import Figure
 from widthwise.report.loss_figure import loss_figure
@@ -12,4 +13,5 @@ _MAKERS = (regret_figure, loss_figure, optimum_figure, curves_figure)
 
 def make_figures(data: PageData) -> tuple[Figure, ...]:
     """Every figure that the data can fill; a figure without data is left out."""
-    return tuple(figure for maker in _MAKERS if (figure := maker(data)) is not None)
+    made = tuple(figure for maker in _MAKERS if (figure := maker(data)) is not None)
+    return (*made, *alignment_figures(data))

@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from widthwise.analysis import MARGIN, Observation, TransferResult, transfer
-from widthwise.records import CellRow, StoredStudy, TrialRow, TrialStatus, read_curves, read_study
+from widthwise.records import (
+    CellRow,
+    StoredStudy,
+    TrialRow,
+    TrialStatus,
+    read_alignment,
+    read_curves,
+    read_layers,
+    read_study,
+)
+from widthwise.report.alignment_series import arm_alignments
 from widthwise.report.page_data import PageData, TrainingCurve
 
 
@@ -76,16 +86,18 @@ def study_page_data(store: Path, *, margin: float = MARGIN) -> PageData:
     """
     study = read_study(store)
     seen = observations(study)
+    curves = read_curves(store)
     return PageData(
         title=study.name,
         observations=seen,
         analysis=_analyse(study, seen, margin),
         predictions=predictions(study),
         counts=Counter(trial.status.value for trial in study.trials.values()),
-        curves=_curves(study, read_curves(store)),
+        curves=_curves(study, curves),
         spec=study.spec,
         machine=study.hosts[-1] if study.hosts else {},
         failures=_failures(study),
+        alignment=arm_alignments(study, read_layers(store), read_alignment(store), curves),
     )
 
 

@@ -8,6 +8,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from widthwise.report.alignment_table import alignment_rows
 from widthwise.report.figure import Figure, page_spec, schema_version
 from widthwise.report.figures import make_figures
 from widthwise.report.numbers import percent, short_percent
@@ -55,6 +56,7 @@ def render_page(data: PageData, figures: tuple[Figure, ...] | None = None) -> st
         prescriptions=[result.prescription for result in analysis.results],
         noise=noise_sentence(analysis),
         counts=[(name, data.counts[name]) for name in counts],
+        alignment_rows=alignment_rows(data),
         cell_columns=CELL_COLUMNS,
         cell_rows=cell_rows(analysis),
         payload=safe_json(payload),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from widthwise.analysis.observation import Observation
 from widthwise.analysis.result import TransferResult
+from widthwise.report.alignment_series import ArmAlignment
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class PageData:
         curves: training curves, possibly none.
         spec: the study's specification as text, if there is one.
         machine: facts about the machine and versions, label -> text.
+        alignment: what was measured of it, by prescription; empty if nothing was.
         failures: one line for each diverged or failed trial: its name and its reason.
     """
 
@@ -46,3 +48,4 @@ class PageData:
     spec: str | None = None
     machine: Mapping[str, str] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
+    alignment: tuple[ArmAlignment, ...] = ()
