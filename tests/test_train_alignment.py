@@ -27,7 +27,9 @@ from widthwise.scaling import Gauge
 from widthwise.theory import MUP, SGD
 from widthwise.train import (
     AlignmentPlan,
+    Checkpoint,
     Checkpoints,
+    Divergence,
     Engine,
     Execution,
     Member,
@@ -38,9 +40,11 @@ from widthwise.train import (
     TrainingStep,
     checkpoint,
     initial_parameters,
+    load_checkpoint,
     matrix_layers,
     member_memory,
     program_memory,
+    save_checkpoint,
     train_population,
 )
 from widthwise.train.alignment import log_gains
@@ -421,3 +425,43 @@ def test_weights_before_an_update_stand() -> None:
         for plan in (plan_of(model), both)
     )
     assert two - one == 4 * model.parameter_count
+
+
+def test_a_seed_with_other_scales_is_another_start() -> None:
+    """W_0 is scale times draw: members of one seed, one of them at twice the scale and one with a multiplier."""
+    model = mlp(16)
+    base = numbers(model, learning_rate=1e-2)
+    doubled = {name: replace(n, init=2 * n.init) for name, n in base.items()}
+    multiplied = {name: replace(n, multiplier=0.5) for name, n in base.items()}
+    members = [Member(of, 0, 0) for of in (base, doubled, base, multiplied)]
+    recipe = recipe_of(model)
+    start = initial_parameters(recipe, members, CPU)
+    reference = initial_reference(recipe, members, start)
+    assert reference.rows.tolist() == [0, 1, 0, 2]
+    for name, tensor in start.items():
+        assert torch.equal(reference.per_member(reference.tensor(name)), tensor)
+
+
+@pytest.mark.parametrize("model", [mlp(16, depth=2), transformer(16, depth=2)], ids=["mlp", "transformer"])
+def test_a_pass_that_is_measured_is_the_pass(model: ReferenceModel) -> None:
+    """Every matrix layer is seen once, in order, and the logits are the same to the bit."""
+    members = crowd(model)
+    parameters = initial_parameters(recipe_of(model), members, CPU)
+    tokens = PROBE.expand(len(members), *PROBE.shape)
+    seen: list[str] = []
+    weights = Weights(parameters, None, torch.float32, PLAIN, seen=lambda name, x, w, y: seen.append(name))
+    assert torch.equal(model.forward(weights, tokens), model.logits(parameters, tokens))
+    assert tuple(seen) == matrix_layers(model)
+
+
+def test_a_checkpoint_keeps_what_the_dead_had_measured(tmp_path: Path) -> None:
+    points = (
+        AlignmentPoint(4, "readout", Since.START, 0.1, None, -0.25, 1e-9),
+        AlignmentPoint(4, "readout", Since.UPDATE, None, None, None, 2.0),
+    )
+    dead = Outcome(None, Divergence(6, "non-finite loss"), ((3, 2.5),), points)
+    kept = Checkpoint("mine", 8, (0,), {1: dead}, {"losses": torch.zeros(1, 8)})
+    save_checkpoint(tmp_path / "p", kept)
+    found = load_checkpoint(tmp_path / "p", identity="mine")
+    assert found is not None
+    assert found.ended == {1: dead}
