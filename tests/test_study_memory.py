@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from study_example import command, one_thread, snapshot, tiny_source, write_corpus
-from widthwise.records import StoredStudy, TrialStatus, read_curves, read_study
+from widthwise.records import StoredStudy, TrialStatus, read_alignment, read_curves, read_study
 from widthwise.study import RunState, resume_study, run_study
 from widthwise.study.split_stored import halves
 from widthwise.study.task import OutOfMemory
@@ -27,6 +27,7 @@ SPEC: dict[str, Any] = {
     "learning_rates": RATES,
     "seeds": [0],
     "training": {"steps": 60, "batch": 2},
+    "measure": {"alignment": "every 5 steps"},
 }
 SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB."
 
@@ -89,9 +90,10 @@ def populations(study: StoredStudy) -> list[tuple[str, int | None, list[tuple[in
 
 
 def same_results(study: StoredStudy, store: Path, whole: StoredStudy, whole_store: Path) -> None:
-    """To the last bit: at these sizes rounding does not depend on the number of members."""
+    """To the last bit, what was measured too: at these sizes rounding does not depend on the number of members."""
     assert study.trials == whole.trials
     assert read_curves(store) == read_curves(whole_store)
+    assert read_alignment(store) == read_alignment(whole_store)
 
 
 def test_a_population_that_does_not_fit_is_trained_in_parts(
