@@ -8,6 +8,7 @@ import pytest
 
 from widthwise.cli.progress import describe, duration, show_progress
 from widthwise.study import RunState
+from widthwise.study.run_state import AtWork
 
 STATE = RunState(
     populations=3,
@@ -53,6 +54,23 @@ def test_a_population_that_is_gone_on_with_says_so() -> None:
 def test_describe() -> None:
     # 20 of work in 20 seconds; 80 are left.
     assert describe(STATE) == ("8/24 models, 8 of width 64 at step 20/100, 12.3 k tokens/s, 1 min 20 s left")
+
+
+def test_several_populations_at_work() -> None:
+    at_work = tuple(AtWork(i, 32 * i, 8, 10 * i, 100) for i in range(1, 7))
+    assert describe(replace(STATE, at_work=at_work[:1])) == describe(STATE)
+    assert describe(replace(STATE, at_work=at_work[:2])).startswith(
+        "8/24 models, 8 of width 32 at 10/100, 8 of width 64 at 20/100, 12.3 k tokens/s"
+    )
+    assert "8 of width 128 at 40/100, 2 more populations, 12.3" in describe(replace(STATE, at_work=at_work))
+
+
+def test_a_line_for_each_population_though_several_take_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress() as listener:
+        for step in range(3):
+            for population in (1, 2):
+                listener(replace(STATE, population=population, step=step))
+    assert len(capsys.readouterr().err.splitlines()) == 2
 
 
 def test_describe_before_anything_is_known() -> None:

@@ -135,6 +135,14 @@ def test_constants_of_each_kind_of_layer_are_in_its_rate() -> None:
     ]
 
 
+def test_weight_decay_is_each_roles() -> None:
+    arms = [{"parameterization": "standard", "rates": "full", "weight_decay": 0.01}]
+    trial = next(t for t in trials(arms=arms).values() if t.width == 64)
+    assert {role: numbers.weight_decay for role, numbers in trial.roles.items()} == {
+        "embedding": 0.01, "hidden": 0.01, "readout": 0.01, "vector": 0.0
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "change", [{"runner": "own_functions:every_end"}, {"version": "2"}, {"options": {"depth": 3}}]
 )

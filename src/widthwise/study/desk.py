@@ -32,8 +32,9 @@ from widthwise.study.task import (
 if TYPE_CHECKING:
     from widthwise.train import Corpus
 
-ATTEMPTS = 3
-"""How many workers may be lost over one population before the run is given up: it is likely what kills them."""
+LOSSES = 3
+"""How many workers may be lost over one population, none of which began further on than the one before, until the run
+is given up: it is likely what kills them."""
 
 
 class TrainingError(RuntimeError):
@@ -51,6 +52,8 @@ class Desk:
         self._longest_first = longest_first
         self._at_work: dict[int, Task] = {}
         self._attempts: dict[int, int] = {}
+        self._losses: dict[int, int] = {}
+        self._begun: dict[int, int] = {}
         self._too_many: dict[str, tuple[int, OutOfMemory]] = {}
         self._read()
 
@@ -101,6 +104,8 @@ class Desk:
         population = task.population.id
         match message:
             case Begun(step):
+                if step > self._begun.get(population, 0):  # by a checkpoint of the worker before
+                    self._begun[population], self._losses[population] = step, 0
                 self._tracker.begun(population, step)
             case AtStep(step):
                 self._tracker.at_step(population, step)
@@ -130,15 +135,16 @@ class Desk:
         """A worker is gone: what it had at work waits again.
 
         Raises:
-            TrainingError: this population has cost too many workers.
+            TrainingError: this population has cost too many workers, and none of them got on with it.
         """
         if not self.hears(task.key):
             return
         population = task.population.id
         self._attempts[population] = task.attempt + 1
-        if task.attempt + 1 >= ATTEMPTS:
+        self._losses[population] = self._losses.get(population, 0) + 1
+        if self._losses[population] >= LOSSES:
             raise TrainingError(
-                f"{named(task)}: {ATTEMPTS} workers were lost over it, the last one {how}; a process that is killed "
+                f"{named(task)}: {LOSSES} workers were lost over it, the last one {how}; a process that is killed "
                 "is mostly one that the machine had no memory for: fewer workers or smaller populations need less"
             )
         del self._at_work[population]

@@ -96,6 +96,14 @@ class _RayCrew:
 
         return max(1, *(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]))
 
+    @property
+    def places(self) -> int:
+        """How many populations the nodes that are there have room for; at least one, which waits for them."""
+        import ray
+
+        resources = ray.cluster_resources()
+        return max(1, int(resources.get("GPU" if self.device == "cuda" else "CPU", 0)))
+
     def call(self, function: Callable[..., Value], *arguments: object) -> Value:
         import ray
 
@@ -130,7 +138,7 @@ class _RayCrew:
         letters, looked, room = box.take.remote(), float("-inf"), 1
         while desk.waiting() or desk.at_work:
             if time.monotonic() - looked > LOOK_SECONDS:
-                looked, room = time.monotonic(), self._room()
+                looked, room = time.monotonic(), self.places
             while len(running) < room and (task := desk.next_task()) is not None:
                 running[train.remote(task, box, *common)] = task
             ready, _ = ray.wait([letters, *running], num_returns=1, timeout=LOOK_SECONDS)
@@ -169,13 +177,6 @@ class _RayCrew:
         if key not in self._hosts:
             self._hosts[key] = desk.register(facts)
         return self._hosts[key]
-
-    def _room(self) -> int:
-        """How many populations the nodes that are there have room for; at least one, which waits for them."""
-        import ray
-
-        resources = ray.cluster_resources()
-        return max(1, int(resources.get("GPU" if self.device == "cuda" else "CPU", 0)))
 
     def _remote(self, function: Callable[..., Any]) -> Any:
         """A function as a Ray task with what one population needs; Ray itself never repeats it."""
