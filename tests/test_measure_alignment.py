@@ -19,7 +19,10 @@ from widthwise.measure import (
     load_alignment,
     measure_alignment,
 )
+from widthwise.measure.alignment_passes import KeptInputs
 from widthwise.measure.spectral_norm import spectral_norm
+from widthwise.measure.tensor_product import MatrixProduct
+from widthwise.measure.weight_products import Use
 from widthwise.scaling.seeding import seeded
 from widthwise.theory import AlignmentQuantity, MeasuredAlignment, MeasuredExponent, Role, measured_alignment
 
@@ -56,6 +59,27 @@ def test_equals_float64_numpy() -> None:
     )
 
 
+def test_inputs_whose_memory_is_used_again() -> None:
+    """An input is freed while later layers compute, and another one of its size takes its address."""
+    kept, addresses = KeptInputs(), set[int]()
+    for number in range(50):
+        x = torch.full((5, WIDTH), float(number))
+        addresses.add(x.data_ptr())
+        kept.keep(Use("weight"), MatrixProduct(x, torch.Size((WIDTH, 2)), left=False))
+        kept.keep(Use("same"), MatrixProduct(x.view(5, WIDTH), torch.Size((WIDTH, 2)), left=False))
+        x.add_(0.5)
+        kept.keep(Use("changed in place"), MatrixProduct(x, torch.Size((WIDTH, 2)), left=False))
+        del x
+    assert len(addresses) < 50
+    for number in range(50):
+        one, same, changed = (
+            kept.inputs[name][number].vector for name in ("weight", "same", "changed in place")
+        )
+        assert torch.all(one == number)
+        assert same is one  # q, k and v read one input, which is kept once
+        assert torch.all(changed == number + 0.5)
+
+
 def test_float32_and_bfloat16_models_are_measured_in_float32() -> None:
     """A float32 product of 9 terms is good to 1e-6; a bfloat16 model's weights and inputs are what they are."""
     for dtype in (torch.float32, torch.bfloat16):
@@ -75,12 +99,14 @@ def test_float32_and_bfloat16_models_are_measured_in_float32() -> None:
 
 
 def test_autocast_does_not_reach_the_products() -> None:
-    """Inputs are bfloat16 there, weights are not: rounding them would move dW by a per cent."""
+    """Inputs are bfloat16 there, weights are not: rounding them would move dW by per cents."""
     model, x = mlp().float(), data().float()
     start = moved(model, scale=1e-3)
     exact = measure_alignment(model, x, reference=start).layer("2.weight")
     with torch.autocast("cpu", dtype=torch.bfloat16):
+        before = model(x)  # autocast keeps its casts of the weights
         cast = measure_alignment(model, x, reference=start).layer("2.weight")
+        assert torch.equal(model(x), before)
     assert cast.relative_change == pytest.approx(exact.relative_change, rel=1e-6)
     assert cast.log_gain(PRODUCT) == pytest.approx(exact.log_gain(PRODUCT), abs=0.01)
     assert cast.log_gain(ALPHA) == pytest.approx(exact.log_gain(ALPHA), abs=0.01)

@@ -161,6 +161,27 @@ def test_bare_parameters_are_followed() -> None:
     every_parameter_is_somewhere(model, report)
 
 
+def test_a_matrix_over_its_own_norm_is_measured_as_it_is_used() -> None:
+    """The norm of W_0 is not that of W: both matrices are what their passes made of them."""
+
+    class Normalized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(WIDTH, WIDTH)
+            self.weight = nn.Parameter(torch.randn(4, WIDTH))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(self.first(x), self.weight / self.weight.norm())
+
+    model = Normalized().double()
+    report, start = measured(model, draw(3, WIDTH))
+    z = model.first(draw(3, WIDTH))
+    z_0 = F.linear(draw(3, WIDTH), start.tensors["first.weight"], start.tensors["first.bias"])
+    W_0 = start.tensors["weight"]
+    expected = gains_by_hand(model.weight / model.weight.norm(), W_0 / W_0.norm(), [(z, z_0)])
+    assert_gains(report, "weight", expected)
+
+
 def test_a_matrix_on_the_left_multiplies_columns() -> None:
     class Left(nn.Module):
         def __init__(self) -> None:

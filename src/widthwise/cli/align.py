@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from widthwise.analysis import AlignmentExponent
     from widthwise.measure import AlignmentRun
 
+VECTOR = "a vector"
+"""How the reason of a tensor begins that no table has room for."""
 HEADER = ("", "measured", "exponent", "95 % interval", "ratios, by width")
 
 
@@ -255,12 +257,17 @@ def _table(runs: "Sequence[AlignmentRun]", exponents: "Sequence[AlignmentExponen
 def _notes(runs: "Sequence[AlignmentRun]", exponents: "Sequence[AlignmentExponent]") -> list[str]:
     """What is undefined and why, and what is measured by nothing."""
     report = runs[-1].report
-    lines = [f"{one.name}, {one.quantity.value}: {one.undefined}." for one in exponents if one.undefined]
-    lines += [f"{one.layer}: looked up, sums over nothing." for one in report.looked_up]
-    vectors = sum(one.reason.startswith("a vector") for one in report.unmeasured)
-    lines += [
-        f"{one.layer}: {one.reason}." for one in report.unmeasured if not one.reason.startswith("a vector")
+    why: dict[tuple[str, str], list[str]] = {}
+    for one in exponents:
+        if one.undefined:
+            why.setdefault((one.name, one.undefined), []).append(one.quantity.value)
+    lines = [
+        f"{name}, {', '.join(quantities)}: no exponent, {reason}."
+        for (name, reason), quantities in why.items()
     ]
+    lines += [f"{one.layer}: looked up, sums over nothing." for one in report.looked_up]
+    vectors = sum(one.reason.startswith(VECTOR) for one in report.unmeasured)
+    lines += [f"{one.layer}: {one.reason}." for one in report.unmeasured if not one.reason.startswith(VECTOR)]
     if vectors:
         lines.append(f"Biases, gains and other vectors sum over nothing and have no alignment: {vectors}.")
     return lines

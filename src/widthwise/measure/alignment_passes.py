@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -67,16 +67,23 @@ class Passes:
     weights: Weights
 
 
+class Kept(NamedTuple):
+    """A product of the first pass: its input, and what was done to the tensor before."""
+
+    vector: Tensor
+    use: Use
+
+
 class KeptInputs:
     """The inputs of the first pass, by the layer and the call; a tensor that several layers read is kept once."""
 
     def __init__(self) -> None:
-        self.inputs: defaultdict[str, list[Tensor]] = defaultdict(list)
+        self.inputs: defaultdict[str, list[Kept]] = defaultdict(list)
         self._known: dict[Any, tuple[StorageWeakRef, Tensor]] = {}
 
     def keep(self, use: Use, product: TensorProduct) -> None:
         """Copy a product's input: the model may change it in place, or free it."""
-        self.inputs[use.name].append(self._copy(product.vector))
+        self.inputs[use.name].append(Kept(self._copy(product.vector), use))
 
     def _copy(self, tensor: Tensor) -> Tensor:
         tensor = whole(tensor)
@@ -129,7 +136,7 @@ class SecondPass:
         inputs: z_0 by layer and call.
     """
 
-    def __init__(self, weights: Weights, inputs: Mapping[str, list[Tensor]]) -> None:
+    def __init__(self, weights: Weights, inputs: Mapping[str, list[Kept]]) -> None:
         self._weights, self._inputs = weights, inputs
         self.layers: dict[str, Layer] = {}
 
@@ -141,15 +148,19 @@ class SecondPass:
         vector = whole(product.vector)
         now, then = self._weights.pair(use.name, vector.device)
         z = vector.to(now.dtype)
-        layer.add(AlignmentQuantity.PRODUCT, product.sizes(use.turned(now), z))
+        W = use.turned(now)
+        layer.add(AlignmentQuantity.PRODUCT, product.sizes(W, z))
         before = self._inputs[use.name][call] if call < len(self._inputs.get(use.name, ())) else None
-        if before is None or before.shape != z.shape:
+        if before is None or before.vector.shape != z.shape:
             layer.note = layer.note or "its input has another shape than the reference's: is it routed?"
             return
-        z_0 = before.to(now.dtype)
-        dW, dz = use.turned(now - then), z - z_0
+        z_0, W_0 = before.vector.to(now.dtype), before.use.turned(then)
+        if W_0.shape != W.shape:
+            layer.note = layer.note or "another part of it is used than with the reference: is it routed?"
+            return
+        dW, dz = W - W_0, z - z_0
         layer.add(AlignmentQuantity.ALPHA, product.sizes(dW, z_0))
-        layer.add(AlignmentQuantity.OMEGA, product.sizes(use.turned(then), dz))
+        layer.add(AlignmentQuantity.OMEGA, product.sizes(W_0, dz))
         layer.add(AlignmentQuantity.U, product.sizes(dW, dz))
 
     def compare_calls(self) -> None:

@@ -29,13 +29,13 @@ VIEWS: frozenset[Any] = frozenset({
     aten.split_with_sizes, aten.squeeze, aten.t, aten.transpose, aten.unbind, aten.unflatten, aten.unsqueeze,
     aten.view, aten._unsafe_view, aten._reshape_alias, aten.unsafe_split, aten.unsafe_chunk,
 })  # fmt: skip
-"""What is repeated on W_0 and dW as it was done to W."""
+"""What is repeated on W and W_0 as it was done to each."""
 
 COPIES: frozenset[Any] = frozenset({aten._to_copy, aten.clone})
-"""Repeated as a copy of the same layout, without a cast: W_0 and dW keep their precision."""
+"""Repeated as a copy of the same layout, without a cast: W and W_0 keep their precision."""
 
 FACTORS: frozenset[Any] = frozenset({aten.mul, aten.div, aten.neg})
-"""By a number: a parameterization's multiplier. It drops out of a ratio."""
+"""By a number: a parameterization's multiplier, which drops out of a ratio, or the tensor's own norm."""
 
 LOOKUPS: frozenset[Any] = frozenset({aten.embedding, aten._embedding_bag, aten._embedding_bag_forward_only})
 
