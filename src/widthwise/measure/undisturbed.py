@@ -1,7 +1,7 @@
 """A block in which a model computes as it is measured, and after which it is as it was."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -50,9 +50,11 @@ def undisturbed(model: nn.Module) -> Generator[None]:
             if "torch._dynamo" in sys.modules:  # nothing is compiled before that is imported
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-                stack.enter_context(_without_onednn())
-            stack.enter_context(_without_fused_attention())
+                # torch.backends' own contexts also set precisions, and warn of it
+                stack.enter_context(_switched_off(torch._C._get_cudnn_enabled, torch._C._set_cudnn_enabled))
+                stack.enter_context(_switched_off(torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled))
+            mha = torch.backends.mha
+            stack.enter_context(_switched_off(mha.get_fastpath_enabled, mha.set_fastpath_enabled))
             evaluation_mode(model)
             yield
     finally:
@@ -73,22 +75,11 @@ def same_draws() -> Generator[None]:
 
 
 @contextmanager
-def _without_onednn() -> Generator[None]:
-    before = (
-        torch._C._get_mkldnn_enabled()
-    )  # torch.backends.mkldnn.flags warns of GPUs that it does not support
-    torch._C._set_mkldnn_enabled(False)
+def _switched_off(enabled: Callable[[], bool], switch: Callable[[bool], object]) -> Generator[None]:
+    """A block in which one of PyTorch's switches is off."""
+    before = enabled()
+    switch(False)
     try:
         yield
     finally:
-        torch._C._set_mkldnn_enabled(before)
-
-
-@contextmanager
-def _without_fused_attention() -> Generator[None]:
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+        switch(before)
