@@ -50,7 +50,7 @@ ROOMS = {
         rooms="theory scaling records user_code",
         packages="pydantic yaml",
         lazy_rooms="train models optim analysis",
-        lazy_packages="torch numpy pyarrow ray",
+        lazy_packages="torch numpy pyarrow optuna ray",
     ),
     "analysis": room(rooms="theory", packages="numpy scipy"),
     "jax": room(rooms="theory scaling", packages="jax numpy optax"),

@@ -51,6 +51,10 @@ def test_a_population_that_is_gone_on_with_says_so() -> None:
     )
 
 
+def test_a_round_of_planned_rates_is_named() -> None:
+    assert describe(replace(STATE, round=3)) == "round 3: " + describe(STATE)
+
+
 def test_describe() -> None:
     # 20 of work in 20 seconds; 80 are left.
     assert describe(STATE) == ("8/24 models, 8 of width 64 at step 20/100, 12.3 k tokens/s, 1 min 20 s left")

@@ -196,7 +196,7 @@ def test_a_store_without_its_tables(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
-            "PRAGMA application_id = 0x77777365; PRAGMA user_version = 2; CREATE TABLE t (a)"
+            "PRAGMA application_id = 0x77777365; PRAGMA user_version = 3; CREATE TABLE t (a)"
         )
     with pytest.raises(ValueError, match="cannot be read: no such table: study"):
         read_study(path)

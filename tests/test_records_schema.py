@@ -26,6 +26,11 @@ TABLES = {
     "cell": ["arm", "width", "learning_rate", "seed", "trial"],
     "population": ["id", "status", "host", "seconds", "split_from", "micro_batches", "recompute"],
     "composition": ["population", "revision", "position", "from_step", "trial"],
+    "sweep": ["arm", "width", "outcome", "best", "reason", "done"],
+    "proposal": [
+        *("arm", "number", "phase", "embedding", "hidden", "readout", "learning_rate", "trial"),
+    ],
+    "round": ["id", "members", "minutes"],
     "curve": ["trial", "step", "loss"],
     "layer": ["id", "width", "name", "role", "fan_in"],
     "alignment": ["trial", "layer", "since", "step", "alpha", "omega", "u", "product"],

@@ -50,8 +50,9 @@ SHOWN = 4
 
 
 def describe(state: "RunState") -> str:
-    """One line: models done, what is at work, the speed, the time left."""
-    parts = [f"{state.trials_done}/{state.trials} models"]
+    """One line: models done, what is at work, the speed, the time left, and the round where rates are planned."""
+    round_ = f"round {state.round}: " if state.round else ""
+    parts = [f"{round_}{state.trials_done}/{state.trials} models"]
     if len(state.at_work) > 1:
         parts += [f"{p.members} of width {p.width} at {p.step}/{p.steps}" for p in state.at_work[:SHOWN]]
         if (more := len(state.at_work) - SHOWN) > 0:

@@ -146,6 +146,44 @@ def resume(
 
 @study_app.command()
 @user_errors
+def constants(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or a built-in study.")],
+    store: Annotated[Path, typer.Option(help="The search's own file; continued if it exists.")],
+    trials: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Trials of each range, for each optimizer and parameterization."),
+    ] = None,
+    corpus: CorpusOption = None,
+    device: DeviceOption = Device.AUTO,
+    executor: ExecutorOption = ExecutorName.LOCAL,
+    workers: WorkersOption = None,
+    address: AddressOption = None,
+    population_size: SizeOption = AUTO_SIZE,
+    population_minutes: MinutesOption = None,
+) -> None:
+    """Search for the factors on the rates of each kind of layer, at the base width (needs Optuna)."""
+    from widthwise.cli.progress import show_progress
+    from widthwise.study import constants_text, found_constants, load_spec, run_constants_search, with_corpus
+
+    source = load_spec(spec)
+    if corpus is not None:
+        source = with_corpus(source, corpus)
+    with show_progress() as listener:
+        study = run_constants_search(
+            source,
+            store,
+            trials=trials,
+            device=device.value,
+            executor=_executor(executor, workers, address),
+            population_size=_size(population_size),
+            population_minutes=population_minutes,
+            listener=listener,
+        )
+    print(constants_text(found_constants(study, source.spec)))
+
+
+@study_app.command()
+@user_errors
 def report(
     store: Store,
     out: Annotated[Path, typer.Option(help="The folder for report.html and the figures.")],

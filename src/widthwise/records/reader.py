@@ -17,9 +17,12 @@ from widthwise.records.rows import (
     LayerRow,
     PopulationRow,
     PopulationStatus,
+    ProposalRow,
     RevisionRow,
+    RoundRow,
     Since,
     StoredStudy,
+    SweepRow,
     TrialRow,
     TrialStatus,
 )
@@ -85,6 +88,15 @@ def read_study(path: Path) -> StoredStudy:
             "SELECT cell.arm, width, learning_rate, seed, trial FROM cell JOIN arm ON arm.name = cell.arm "
             "ORDER BY arm.position, width, learning_rate, seed"
         )
+        sweeps = connection.execute(
+            "SELECT sweep.arm, width, outcome, best, reason, done FROM sweep JOIN arm ON arm.name = sweep.arm "
+            "ORDER BY arm.position, width"
+        )
+        proposals = connection.execute(
+            "SELECT arm, number, phase, embedding, hidden, readout, learning_rate, trial FROM proposal "
+            "JOIN arm AS a ON a.name = proposal.arm ORDER BY a.position, number"
+        )
+        rounds = connection.execute("SELECT id, members, minutes FROM round ORDER BY id")
         return StoredStudy(
             name=name,
             spec=spec,
@@ -98,6 +110,9 @@ def read_study(path: Path) -> StoredStudy:
             },
             cells=tuple(CellRow(*row) for row in cells),
             populations=tuple(_populations(connection)),
+            sweeps=tuple(SweepRow(*row, done=bool(done)) for *row, done in sweeps),
+            rounds=tuple(RoundRow(*row) for row in rounds),
+            proposals=tuple(ProposalRow(*row) for row in proposals),
         )
 
 

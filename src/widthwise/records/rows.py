@@ -151,6 +151,54 @@ class PopulationRow:
 
 
 @dataclass(frozen=True)
+class SweepRow:
+    """Where the planned sweep of one arm and width stands.
+
+    Args:
+        outcome: how its search ended; None while rates are still to be found.
+        best: the rate of lowest loss; None before, or if none trained.
+        reason: one sentence about the outcome.
+        done: whether nothing is wanted any more, further seeds included.
+    """
+
+    arm: str
+    width: int
+    outcome: str | None = None
+    best: float | None = None
+    reason: str = ""
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class ProposalRow:
+    """Constants that a search has proposed.
+
+    Args:
+        number: counts the proposals for an arm from 1.
+        phase: counts the ranges that it was drawn from, from 0.
+        learning_rate: the base rate that the constants multiply.
+    """
+
+    arm: str
+    number: int
+    phase: int
+    embedding: float
+    hidden: float
+    readout: float
+    learning_rate: float
+    trial: int
+
+
+@dataclass(frozen=True)
+class RoundRow:
+    """One round of planned sweeps, and what was asked of its populations: the most members, the most minutes."""
+
+    id: int
+    members: int | None
+    minutes: float | None
+
+
+@dataclass(frozen=True)
 class StoredStudy:
     """Everything in a store but its curves and what was measured.
 
@@ -161,6 +209,9 @@ class StoredStudy:
         hosts: one mapping of facts per process that worked on it.
         trials: by id.
         populations: by id, those that were split included; their trials are in others too, or have ended.
+        sweeps: every arm and width whose rates are planned while the study runs.
+        rounds: those that were begun, if there are any such.
+        proposals: by arm and number, if the store is a search for constants.
     """
 
     name: str
@@ -172,6 +223,14 @@ class StoredStudy:
     trials: Mapping[int, TrialRow]
     cells: tuple[CellRow, ...]
     populations: tuple[PopulationRow, ...]
+    sweeps: tuple[SweepRow, ...] = ()
+    rounds: tuple[RoundRow, ...] = ()
+    proposals: tuple[ProposalRow, ...] = ()
+
+    @property
+    def sweeping(self) -> bool:
+        """Whether a sweep may want more trials than there are."""
+        return not all(row.done for row in self.sweeps)
 
     def pending_populations(self) -> tuple[PopulationRow, ...]:
         """Those that are yet to be trained, in order: the parts of one that was split stand in its place."""

@@ -10,6 +10,9 @@ population   trials trained side by side; one that does not fit on a device is s
              step's batch runs, and whether blocks are recomputed
 composition  the members of a population from a step on: revision 0 before it starts, later ones for every change, each
              before it takes effect; a revision stands for all from its step on, whatever stood there before
+sweep        for an arm whose rates are planned while the study runs: where each width's search stands
+proposal     constants that a search has proposed for an arm, and the trial that tries them; `phase` counts its ranges
+round        each planning of such rates, written with its trials and populations; what was asked of their size
 curve        training loss over steps
 layer        the layers of each width whose alignment is measured, with their roles and fan-ins
 alignment    the log gains of a trial's layer over steps, natural logarithms, NULL where undefined; `since` says what
@@ -23,7 +26,7 @@ APPLICATION_ID = 0x77777365
 """Marks a SQLite file as a store of this package ("wwse")."""
 SCHEMA_VERSION = 3
 """1: populations could not be split, and a trial's recipe did not say when a finite loss counts as divergence.
-2: nothing was measured in training; a table `measurement` of one number a row stood empty."""
+2: nothing was measured in training; a table `measurement` of one number a row stood empty; no rates were planned."""
 
 _TABLES = """
 CREATE TABLE study (
@@ -123,6 +126,36 @@ CREATE TABLE alignment (
   PRIMARY KEY (trial, layer, since, step)
 ) STRICT, WITHOUT ROWID;
 """
-SCHEMA = _TABLES + _ALIGNMENT
-UPGRADES = {2: f"DROP TABLE IF EXISTS measurement; {_ALIGNMENT} PRAGMA user_version = 3;"}
+_SWEEPS = """
+CREATE TABLE sweep (
+  arm TEXT NOT NULL REFERENCES arm (name),
+  width INTEGER NOT NULL,
+  outcome TEXT,
+  best REAL,
+  reason TEXT NOT NULL,
+  done INTEGER NOT NULL CHECK (done IN (0, 1)),
+  PRIMARY KEY (arm, width),
+  CHECK (outcome IS NOT NULL OR (best IS NULL AND done = 0))
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE proposal (
+  arm TEXT NOT NULL REFERENCES arm (name),
+  number INTEGER NOT NULL,
+  phase INTEGER NOT NULL,
+  embedding REAL NOT NULL CHECK (embedding > 0),
+  hidden REAL NOT NULL CHECK (hidden > 0),
+  readout REAL NOT NULL CHECK (readout > 0),
+  learning_rate REAL NOT NULL,
+  trial INTEGER NOT NULL REFERENCES trial (id),
+  PRIMARY KEY (arm, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE round (
+  id INTEGER PRIMARY KEY,
+  members INTEGER CHECK (members >= 1),
+  minutes REAL CHECK (minutes > 0)
+) STRICT;
+"""
+SCHEMA = _TABLES + _ALIGNMENT + _SWEEPS
+UPGRADES = {2: f"DROP TABLE IF EXISTS measurement; {_ALIGNMENT}{_SWEEPS} PRAGMA user_version = 3;"}
 """Version -> what makes a store of it one of the next; the last one makes what `SCHEMA` makes."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from widthwise.analysis import MARGIN, Observation, TransferResult, transfer
@@ -22,12 +23,15 @@ from widthwise.report.page_data import PageData, TrainingCurve
 def observations(study: StoredStudy) -> tuple[Observation, ...]:
     """The runs of every width that an arm has finished, for arms that have finished two: the rest is no result yet.
 
+    A width whose rates are still being planned is not finished, though all of its trials have ended.
+
     Optimizers scatter differently, so each is a group of its own; arms that share a run share its optimizer.
 
     Raises:
         ValueError: no arm has finished two widths.
     """
     pending = {(c.arm, c.width) for c in study.cells if study.trials[c.trial].status is TrialStatus.PENDING}
+    pending |= {(row.arm, row.width) for row in study.sweeps if not row.done}
     finished = {(c.arm, c.width) for c in study.cells} - pending
     widths = Counter(arm for arm, _ in finished)
     optimizers = {arm.name: arm.optimizer for arm in study.arms}
@@ -102,7 +106,22 @@ def study_page_data(store: Path, *, margin: float = MARGIN) -> PageData:
 
 
 def _analyse(study: StoredStudy, seen: tuple[Observation, ...], margin: float) -> TransferResult:
-    return transfer(seen, base_width=kept_width(study, seen), margin=margin)
+    result = transfer(seen, base_width=kept_width(study, seen), margin=margin)
+    return replace(result, notes=(*result.notes, *_sweep_notes(study)))
+
+
+def _sweep_notes(study: StoredStudy) -> list[str]:
+    """What the reader must know of planned rates: which are still planned, and which searches ended otherwise."""
+    notes = [
+        f"{row.arm}, width {row.width}: its sweep ended as {row.outcome!r}: {row.reason}."
+        for row in study.sweeps
+        if row.done and row.outcome not in (None, "bracketed")
+    ]
+    going_on = [f"{row.arm} ({row.width})" for row in study.sweeps if not row.done]
+    if going_on:
+        listed = ", ".join(going_on[:5]) + (f" and {len(going_on) - 5} more" if len(going_on) > 5 else "")
+        notes.append(f"Rates are still being planned, and left out here: {listed}.")
+    return notes
 
 
 def kept_width(study: StoredStudy, seen: tuple[Observation, ...]) -> int | None:

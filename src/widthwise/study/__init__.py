@@ -5,6 +5,9 @@ on with what a store holds. torch is imported when training begins.
 """
 
 from widthwise.study.arm_axes import arm_axes
+from widthwise.study.constants_run import run_constants_search
+from widthwise.study.constants_search import found_constants
+from widthwise.study.constants_text import constants_text
 from widthwise.study.desk import TrainingError
 from widthwise.study.executor import Executor, Local
 from widthwise.study.fitting_sizes import POPULATION_SIZE
@@ -34,10 +37,13 @@ __all__ = [
     "Trial",
     "arm_axes",
     "built_in_names",
+    "constants_text",
+    "found_constants",
     "load_spec",
     "parse_spec",
     "read_measured",
     "resume_study",
+    "run_constants_search",
     "run_study",
     "with_corpus",
 ]

@@ -9,7 +9,7 @@ from widthwise.scaling import EpsilonPolicy
 from widthwise.study.arm_spec import DEFAULT_CONSTANTS, ArmSpec, ConstantsSpec
 from widthwise.study.horizon import Horizon
 from widthwise.study.optimizer_spec import AdamPsSpec, AdamSpec, OptimizerSpec
-from widthwise.study.rate_spec import RateGrid, RateList
+from widthwise.study.rate_spec import RateGrid, RateList, RateSweep
 from widthwise.study.rates_choice import prescription_of
 from widthwise.study.spec import StudySpec
 from widthwise.theory import (
@@ -41,7 +41,7 @@ class Arm:
     """One prescription of a study, with nothing left open.
 
     Args:
-        grid: the base rates, which may depend on the width.
+        grid: the base rates, which may depend on the width, or how they are planned while the study runs.
         widths: those it is trained at, ascending.
     """
 
@@ -49,7 +49,7 @@ class Arm:
     parameterization: Parameterization
     prescription: Prescription
     optimizer: OptimizerSpec
-    grid: RateGrid | RateList
+    grid: RateGrid | RateList | RateSweep
     constants: ConstantsSpec
     horizon: Horizon
     weight_decay: float

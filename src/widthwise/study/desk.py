@@ -2,14 +2,16 @@
 
 It belongs to the process that is the store's one writer. Whoever trains, here or elsewhere, takes a `Task` and sends
 `Message`s; several may be at work at once. A population that is given up, since its worker is lost, is given out again
-as the store has it by then, and what a lost worker still says is not heard.
+as the store has it by then, and what a lost worker still says is not heard. When nothing waits and nothing is at work,
+the study may have more to do than it knew before: see `more`.
 """
 
 import json
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from widthwise.records import PopulationRow, read_study
+from widthwise.records import PopulationRow, StoredStudy, read_study
 from widthwise.study.compose import shape_key
 from widthwise.study.run_state import Tracker
 from widthwise.study.split_stored import split_stored
@@ -41,13 +43,24 @@ class TrainingError(RuntimeError):
     """An error in training that is no bad input; the message names the population and its trials."""
 
 
+More = Callable[[StoreWriter, StoredStudy], bool]
+"""Called when nothing is left: writes more populations into the store, or says that there is no more to do."""
+
+
 class Desk:
     """What is to be done, what is at work, and the one way into the store."""
 
     def __init__(
-        self, job: Job, writer: StoreWriter, corpus: "Corpus | None", tracker: Tracker, *, longest_first: bool
+        self,
+        job: Job,
+        writer: StoreWriter,
+        corpus: "Corpus | None",
+        tracker: Tracker,
+        *,
+        longest_first: bool,
+        more: More = lambda writer, study: False,
     ) -> None:
-        self.job = job
+        self.job, self._more = job, more
         self._writer, self._corpus, self._tracker = writer, corpus, tracker
         self._longest_first = longest_first
         self._at_work: dict[int, Task] = {}
@@ -56,6 +69,7 @@ class Desk:
         self._begun: dict[int, int] = {}
         self._too_many: dict[str, tuple[int, OutOfMemory]] = {}
         self._read()
+        self._go_on()
 
     @property
     def at_work(self) -> int:
@@ -118,6 +132,7 @@ class Desk:
                 task.checkpoint(self.job.store).unlink(missing_ok=True)
                 del self._at_work[population]
                 self._tracker.end(population, len(results))
+                self._go_on()
             case OutOfMemory() as lack:
                 members = len(task.population.revisions[-1].trials)
                 self._too_many[self._shape(task.population)] = (members, lack)
@@ -159,6 +174,14 @@ class Desk:
         ):
             self._tracker.end(population, ended)
         self._read()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Ask for more when nothing is left."""
+        while (
+            not self._waiting and not self._at_work and self._more(self._writer, read_study(self.job.store))
+        ):
+            self._read()
 
     def _read(self) -> None:
         """Take in the store: at the start, and when it has other populations, or other revisions, than before."""

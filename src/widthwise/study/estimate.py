@@ -20,6 +20,7 @@ from widthwise.study.rate_spec import RateList
 from widthwise.study.recipe import Recipe
 from widthwise.study.sharded_memory import MOST_GPUS
 from widthwise.study.spec import StudySpec
+from widthwise.study.sweep_rounds import expected_runs
 
 if TYPE_CHECKING:
     from widthwise.train import Recipe as TrainRecipe
@@ -62,6 +63,7 @@ class StudyEstimate:
         cells: named points; `trials` of them are different runs, the others are served by those.
         shapes: by width, then in the order of the specification; the search for constants last.
         price: US dollars a GPU-hour.
+        swept: whether rates are planned while the study runs, so that their number is an expectation.
     """
 
     name: str
@@ -71,6 +73,7 @@ class StudyEstimate:
     cells: int
     trials: int
     shapes: tuple[ShapeEstimate, ...]
+    swept: bool = False
 
     @property
     def merged(self) -> int:
@@ -126,7 +129,7 @@ def estimate_study(spec: StudySpec, gpu: Gpu, *, price: float | None = None) -> 
         )
     known = _stand_ins(spec)
     sizes = _Sizes(known, gpu)
-    plan = expand(known, corpus=NO_TEXT, population_size=sizes)
+    plan = expand(known, corpus=NO_TEXT, population_size=sizes, runs=expected_runs(known))
     shapes = _shapes(plan, sizes)
     searches = _searches(spec)
     if searches is not None:
@@ -143,6 +146,7 @@ def estimate_study(spec: StudySpec, gpu: Gpu, *, price: float | None = None) -> 
         cells=len(plan.cells),
         trials=len(plan.trials),
         shapes=tuple(shapes),
+        swept=bool(plan.sweeps),
     )
 
 

@@ -38,6 +38,11 @@ def assumptions(estimate: StudyEstimate) -> list[str]:
         + (", assumed" if estimate.price == gpu.price else ""),
         "trials that diverge are counted in full",
     ]
+    if estimate.swept:
+        lines.append(
+            "rates that are planned while the study runs are counted as many as simulated searches took, each in one "
+            "population, though they come in rounds"
+        )
     if gpu.capability is not None:
         lines.insert(
             2,

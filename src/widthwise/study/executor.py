@@ -36,6 +36,11 @@ class Crew(Protocol):
         ...
 
     @property
+    def places(self) -> int:
+        """How many of them train beside each other."""
+        ...
+
+    @property
     def longest_first(self) -> bool:
         """Whether large populations are given out before small ones, so that all workers end together."""
         ...
@@ -85,6 +90,7 @@ class Local:
 class _LocalCrew:
     chosen: "torch.device"
     sharing: int = 1
+    places: int = 1
     longest_first: bool = False
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from widthwise.records import CellRow, LayerRow
+from widthwise.records import CellRow, LayerRow, SweepRow
 from widthwise.scaling import (
     TRANSFORMER_ROLES,
     Anchor,
@@ -21,6 +21,7 @@ from widthwise.study.arms import RULES, Arm, expand_arms
 from widthwise.study.compose import PlannedTrial, PopulationSize, Sizes, compose, require_size
 from widthwise.study.horizon import non_embedding, resolved_steps
 from widthwise.study.own_spec import OwnSpec, own_fields, own_roles
+from widthwise.study.rate_spec import RateSweep
 from widthwise.study.recipe import any_block, rounded
 from widthwise.study.recipe_parts import NumberParts, Part, Parts, identity_of, recipe_of, text_of
 from widthwise.study.spec import MLPSpec, StudySpec
@@ -44,6 +45,7 @@ class StudyPlan:
         populations: trial ids, in the order in which they train side by side.
         sizes: of each population; `members` is the most that its shape has in any.
         layers: those that are measured, at every width.
+        sweeps: every arm and width whose rates are planned while the study runs.
     """
 
     base_width: int
@@ -53,6 +55,7 @@ class StudyPlan:
     populations: tuple[tuple[int, ...], ...]
     sizes: tuple[PopulationSize, ...]
     layers: tuple[LayerRow, ...] = ()
+    sweeps: tuple[SweepRow, ...] = ()
 
 
 def build_model(spec: StudySpec, width: int) -> "ReferenceModel":
@@ -92,7 +95,7 @@ def expand(
     Args:
         corpus: the hash of the text, which is part of every recipe.
         population_size: how many members a population has at most; one number, or a rule that says it for each shape.
-        runs: which cells; None for every rate of every arm with every seed.
+        runs: which cells; None for those that a study begins with.
         known: the ids of trials that there are already, by identity; they serve cells, and are in no population.
 
     Raises:
@@ -108,8 +111,8 @@ def expand(
     open_ = [arm.name for arm in arms if arm.constants.searched]
     if open_:
         raise ValueError(
-            f"the constants of arms {open_} are yet to be searched for; write those found, "
-            "constants: {embedding: ..., hidden: ..., readout: ...}, in their place"
+            f"the constants of arms {open_} are yet to be searched for; `widthwise study constants SPEC --store FILE` "
+            "does; then write constants: {from: FILE} in their place, or {embedding: ..., hidden: ..., readout: ...}"
         )
     ids = dict(known or {})
     trials: list[PlannedTrial] = []
@@ -118,7 +121,7 @@ def expand(
     shared = _shared_parts(spec, corpus)
     for width in spec.widths:
         wanted = [
-            (arm, _all_runs(spec, arm, width) if runs is None else runs(arm, width))
+            (arm, first_runs(spec, arm, width) if runs is None else runs(arm, width))
             for arm in arms
             if width in arm.widths
         ]
@@ -148,6 +151,12 @@ def expand(
         populations=tuple(ids for ids, _ in composed),
         sizes=tuple(size for _, size in composed),
         layers=tuple(layers),
+        sweeps=tuple(
+            SweepRow(arm.name, width)
+            for arm in arms
+            if isinstance(arm.grid, RateSweep)
+            for width in arm.widths
+        ),
     )
 
 
@@ -173,8 +182,11 @@ def model_roles(model: "ReferenceModel") -> dict[str, str]:
     return {name: one.role.value for name, one in assign_roles(shapes, rules).items()}
 
 
-def _all_runs(spec: StudySpec, arm: Arm, width: int) -> Mapping[float, tuple[int, ...]]:
-    return dict.fromkeys(arm.grid.rates_at(width), spec.seeds)
+def first_runs(spec: StudySpec, arm: Arm, width: int) -> Mapping[float, tuple[int, ...]]:
+    """All runs of a grid; of a planned sweep, those that it begins with."""
+    if not isinstance(arm.grid, RateSweep):
+        return dict.fromkeys(arm.grid.rates_at(width), spec.seeds)
+    return dict.fromkeys(arm.grid.rates(), spec.seeds[:1]) if width == arm.widths[0] else {}
 
 
 @lru_cache(maxsize=1024)

@@ -51,6 +51,7 @@ def one_of(table: Mapping[str, object]) -> AfterValidator:
 
 
 Rate = Annotated[float, BeforeValidator(_power_of_two), Field(gt=0, allow_inf_nan=False)]
+Factor = Annotated[float, BeforeValidator(_power_of_two), Field(gt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, lt=2**63)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

@@ -28,6 +28,7 @@ class FittingSizes:
         sharing: how many populations will share the device's memory.
         measure: what is measured on the way.
         starts: how many distinct starts the models of one width have, at most.
+        places: how many train beside each other; unless `members` is given, trials of one shape are spread over all.
 
     Raises:
         ValueError: a size below 1, or minutes that are not positive; when applied, what does not fit.
@@ -41,6 +42,7 @@ class FittingSizes:
     sharing: int = 1
     measure: MeasureSpec | None = None
     starts: int = 1
+    places: int = 1
 
     def __post_init__(self) -> None:
         if self.members is not None:
@@ -66,7 +68,7 @@ class FittingSizes:
             rate=throughput_of(name, cuda=cuda),
             corpus_tokens=self.corpus_tokens,
             data_seeds=self.data_seeds,
-            at_most=trials if cuda or self.members is not None else min(trials, POPULATION_SIZE),
+            at_most=self._at_most(trials, cuda=cuda),
             members=self.members,
             sharing=self.sharing,
             starts=self.starts,
@@ -74,3 +76,9 @@ class FittingSizes:
         )
         plan = chosen.activations
         return PopulationSize(chosen.members, plan.micro_batches, plan.recompute)
+
+    def _at_most(self, trials: int, *, cuda: bool) -> int:
+        if self.members is not None:
+            return trials
+        spread = -(-trials // self.places)
+        return spread if cuda else min(spread, POPULATION_SIZE)

@@ -134,6 +134,10 @@ class _ProcessCrew:
     longest_first: bool = True
     workers: list[_Worker] = field(default_factory=list)
 
+    @property
+    def places(self) -> int:
+        return len(self.slots)
+
     def call(self, function: Callable[..., Value], *arguments: object) -> Value:
         return function(*arguments)
 

@@ -1,11 +1,13 @@
-"""The base learning rates of a specification: a grid, which may be narrower at some widths, or a list."""
+"""The base learning rates of a specification: a grid, which may be narrower at some widths, a list, or a sweep."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from widthwise.study.fields import Count, Rate, Section
+from widthwise.study.fields import Count, Factor, Rate, Section
+from widthwise.study.sweep import SweepRule
 
 _SLACK = 1e-9
 """A rate this much outside of a bound, relatively, is on it."""
@@ -63,18 +65,96 @@ class RateList(Section):
         return self.rates()
 
 
+class SweepSpec(Section):
+    """How rates are planned while a study runs; see `study.sweep`. All but the rates are factors between two rates.
+
+    The first width of an arm begins with the coarse rates from `lowest` to `highest`, every other within `window` of
+    the best rate of the width below. `reach` is how far beyond `lowest` and `highest` any of them may go.
+    The defaults find a full fine grid's own optimum for 29 % of its tokens (`benchmarks/sweep_replay.py`).
+    """
+
+    lowest: Rate
+    highest: Rate
+    coarse: Factor = 2.0
+    fine: Factor = 2.0**0.25
+    window: Factor = 4.0
+    fill: Factor = 2.0
+    reach: Factor = 2.0**8
+    around: Annotated[Rate, Field(ge=1)] = 1.0
+    stop_ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 1.2
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SweepSpec":
+        if self.highest < self.lowest:
+            raise ValueError(f"highest {self.highest} is below lowest {self.lowest}; exchange them")
+        for name, of in (
+            ("coarse", "fine"),
+            ("window", "coarse"),
+            ("fill", "fine"),
+            ("reach", "fine"),
+            ("around", "coarse"),
+        ):
+            times = math.log2(getattr(self, name)) / math.log2(getattr(self, of))
+            if abs(times - round(times)) > _SLACK:
+                raise ValueError(
+                    f"{name} {getattr(self, name):.6g} is {times:.4g} steps of {of} {getattr(self, of):.6g}; "
+                    "choose a whole number of them, such as 2^1 of 2^0.25"
+                )
+        return self
+
+    @property
+    def rule(self) -> SweepRule:
+        """The rule in steps of its lattice."""
+        step = round(math.log2(self.fine), 12)
+        coarse, window, fill, reach, around = (
+            round(math.log2(factor) / step)
+            for factor in (self.coarse, self.window, self.fill, self.reach, self.around)
+        )
+        octaves = math.log2(self.highest / self.lowest)
+        return SweepRule(
+            origin=self.lowest,
+            step=step,
+            last=coarse * math.floor(octaves / (coarse * step) + _SLACK),
+            coarse=coarse,
+            window=window,
+            fill=fill,
+            reach=reach,
+            stop_ratio=self.stop_ratio,
+            around=around,
+        )
+
+
+class RateSweep(Section):
+    """Base learning rates that a sweep plans: `{sweep: {lowest: 2^-10, highest: 2^-2}}`."""
+
+    sweep: SweepSpec
+
+    def rates(self) -> tuple[float, ...]:
+        """The rates it begins with, ascending."""
+        rule = self.sweep.rule
+        return tuple(rule.rate(k) for k in rule.first_window(None))
+
+    def rates_at(self, width: int) -> tuple[float, ...]:
+        """The rates it begins with; every width but an arm's first will begin elsewhere."""
+        return self.rates()
+
+
 def _rate_list(value: object) -> object:
     return {"values": value} if isinstance(value, list) else value
 
 
 def _rate_kind(value: object) -> str:
-    return (
-        "list" if isinstance(value, RateList) or (isinstance(value, dict) and "values" in value) else "grid"
-    )
+    kinds = {"list": (RateList, "values"), "planned": (RateSweep, "sweep")}
+    for kind, (section, field) in kinds.items():
+        if isinstance(value, section) or (isinstance(value, dict) and field in value):
+            return kind
+    return "grid"
 
 
 LearningRates = Annotated[
-    Annotated[RateList, Tag("list")] | Annotated[RateGrid, Tag("grid")],
+    Annotated[RateList, Tag("list")]
+    | Annotated[RateSweep, Tag("planned")]
+    | Annotated[RateGrid, Tag("grid")],
     Discriminator(_rate_kind),
     BeforeValidator(_rate_list),
 ]

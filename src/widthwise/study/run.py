@@ -1,22 +1,29 @@
-"""Run a study, or go on with one: every population that has not run yet, in order, into the store."""
+"""Run a study, or go on with one: every population that has not run yet, in order, into the store.
+
+Where rates are planned while it runs, the next round is decided and written whenever nothing is left.
+"""
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from widthwise.records import StoredStudy, check_store, read_study
 from widthwise.study.checkpoints import remove_checkpoints
-from widthwise.study.desk import Desk
+from widthwise.study.desk import Desk, More
 from widthwise.study.executor import Crew, Executor, Local
 from widthwise.study.expand import StudyPlan, expand, expand_arms
 from widthwise.study.fitting_sizes import FittingSizes
+from widthwise.study.rate_spec import RateSweep
 from widthwise.study.run_state import Listener, Tracker
 from widthwise.study.runner import choose_device
 from widthwise.study.spec import StudySpec
 from widthwise.study.spec_file import SpecSource, parse_spec
-from widthwise.study.store import create_store, left_open, writing
+from widthwise.study.store import StoreWriter, create_store, left_open, writing
+from widthwise.study.sweep_rounds import Round, next_round
 from widthwise.study.task import Job
-from widthwise.study.text import digest_of, load_text, require_same
+from widthwise.study.text import digest_of, load_text, require_same, tokens_of
 
 if TYPE_CHECKING:
     from widthwise.train import Corpus
@@ -54,7 +61,7 @@ def run_study(
         TrainingError: training raised another error; the message says of which population. The store can be resumed.
     """
     if os.path.exists(store):
-        _require_same(source, store)
+        require_same_spec(source, store)
         return resume_study(
             store,
             device=device,
@@ -64,18 +71,21 @@ def run_study(
         )
     with executor.open(device) as crew:
         corpus = load_text(source.spec)
-        plan = crew.call(
-            plan_study,
-            source.spec,
-            digest_of(corpus),
-            0 if corpus is None else len(corpus.train),
-            crew.device,
-            crew.sharing,
-            population_size,
-            population_minutes,
+        sizing = Sizing(crew.device, tokens_of(corpus), crew.sharing, population_size, population_minutes)
+        swept = any(isinstance(arm.grid, RateSweep) for arm in expand_arms(source.spec))
+        places = crew.places if swept else 1
+        plan = crew.call(plan_study, source.spec, digest_of(corpus), sizing, places, None, None)
+        create_store(
+            store,
+            name=source.spec.name,
+            spec=source.text,
+            corpus=digest_of(corpus),
+            plan=plan,
+            members=population_size,
+            minutes=population_minutes,
         )
-        create_store(store, name=source.spec.name, spec=source.text, corpus=digest_of(corpus), plan=plan)
-        return _train_pending(store, corpus, crew, listener, checkpoint_seconds)
+        more = rounds_of_rates(tokens_of(corpus), crew)
+        return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more)
 
 
 def resume_study(
@@ -94,7 +104,7 @@ def resume_study(
         ValueError: not a store, its corpus has changed, no such device, or another process is writing it.
     """
     study = read_study(store)
-    if not study.pending_populations():
+    if not study.pending_populations() and not study.sweeping:
         if left_open(store):
             with writing(store):
                 remove_checkpoints(store)
@@ -102,52 +112,106 @@ def resume_study(
     with executor.open(device) as crew:
         corpus = load_text(parse_spec(study.spec).spec)
         require_same(corpus, study.corpus, where=f"store {str(store)!r}")
-        return _train_pending(store, corpus, crew, listener, checkpoint_seconds)
+        more = rounds_of_rates(tokens_of(corpus), crew)
+        return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more)
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """What the size of populations follows from: see `FittingSizes`."""
+
+    device: str
+    corpus_tokens: int
+    sharing: int
+    members: int | None
+    minutes: float | None
 
 
 def plan_study(
     spec: StudySpec,
     corpus: str,
-    corpus_tokens: int,
-    device: str,
-    sharing: int,
-    members: int | None,
-    minutes: float | None,
+    sizing: Sizing,
+    places: int,
+    round_: Round | None,
+    known: Mapping[str, int] | None,
 ) -> StudyPlan:
-    """The trials and populations of a new store; called where there is a device like those that will train it.
+    """Trials and populations of a new store, or of a round; called where there is a device like those that train.
 
     Args:
-        corpus, corpus_tokens: the hash of the text and the length of its training stream.
-        sharing, members, minutes: see `FittingSizes`.
+        corpus: the hash of the text.
+        places: how many populations the trials of one shape are spread over at least.
+        round_: the runs to plan; None for those that a study begins with.
+        known: as `expand` takes it.
     """
+    from widthwise.train import free_memory
+
+    device = choose_device(sizing.device)
+    if device.type == "cuda":
+        free_memory(device)  # of what the last round has left
     sizes = FittingSizes(
-        choose_device(device),
-        corpus_tokens=corpus_tokens,
+        device,
+        corpus_tokens=sizing.corpus_tokens,
         data_seeds=len(spec.seeds),
-        members=members,
-        minutes=minutes,
-        sharing=sharing,
+        members=sizing.members,
+        minutes=sizing.minutes,
+        sharing=sizing.sharing,
+        places=places,
         measure=spec.measure,
         starts=len(spec.seeds) * len(expand_arms(spec)),
     )
-    return expand(spec, corpus=corpus, population_size=sizes)
+    runs = None if round_ is None else round_.at
+    return expand(spec, corpus=corpus, population_size=sizes, runs=runs, known=known)
 
 
-def _train_pending(
-    store: Path, corpus: "Corpus | None", crew: Crew, listener: Listener | None, checkpoint_seconds: float
+def train_pending(
+    store: Path,
+    corpus: "Corpus | None",
+    crew: Crew,
+    listener: Listener | None,
+    checkpoint_seconds: float,
+    *,
+    more: More,
 ) -> StoredStudy:
-    """Train the populations that have not run, as the store's only writer."""
+    """Train the populations that have not run, and more as long as there are, as the store's only writer."""
     with writing(store) as writer:
         study = read_study(store)  # by the one writer: nobody else can have finished a population since
         measure = parse_spec(study.spec).spec.measure
         job = Job(study.spec, study.corpus, crew.device, store.absolute(), checkpoint_seconds, measure)
         tracker = Tracker(study, listener)
-        crew.train(Desk(job, writer, corpus, tracker, longest_first=crew.longest_first), corpus)
+        desk = Desk(job, writer, corpus, tracker, longest_first=crew.longest_first, more=more)
+        crew.train(desk, corpus)
         remove_checkpoints(store)
     return read_study(store)
 
 
-def _require_same(source: SpecSource, store: Path) -> None:
+def rounds_of_rates(corpus_tokens: int, crew: Crew) -> More:
+    """What there is more to do in a study whose rates are planned."""
+    return lambda writer, study: _begin_round(writer, study, corpus_tokens, crew)
+
+
+def _begin_round(writer: StoreWriter, study: StoredStudy, corpus_tokens: int, crew: Crew) -> bool:
+    """Write the next round of planned rates; False if all sweeps are done."""
+    if not study.sweeping:
+        return False
+    spec = parse_spec(study.spec).spec
+    found = next_round(study, expand_arms(spec), spec.seeds)
+    if not found.runs:
+        writer.record_sweeps(found.rows)
+        return False
+    first = study.rounds[0]
+    sizing = Sizing(crew.device, corpus_tokens, crew.sharing, first.members, first.minutes)
+    known = {trial.identity: trial.id for trial in study.trials.values()}
+    plan = crew.call(plan_study, spec, study.corpus, sizing, crew.places, found, known)
+    writer.add_round(plan, found.rows)
+    return True
+
+
+def require_same_spec(source: SpecSource, store: Path) -> None:
+    """Check that a store was begun with this specification.
+
+    Raises:
+        ValueError: it is another's, or no store.
+    """
     check_store(store)
     begun = read_study(store)
     if parse_spec(begun.spec).spec != source.spec:

@@ -32,6 +32,7 @@ class RunState:
         seconds: since this run began.
         resumed_step: of the population told of, the step from which it was gone on with; 0 if it was begun.
         at_work: all populations in training, where several are side by side.
+        round: of planned rates, from 1; 0 where there are none. Totals are those of the rounds so far.
     """
 
     populations: int
@@ -49,6 +50,7 @@ class RunState:
     seconds: float
     resumed_step: int = 0
     at_work: tuple[AtWork, ...] = ()
+    round: int = 0
 
     @property
     def seconds_left(self) -> float | None:
@@ -88,7 +90,7 @@ class Tracker:
         self._places = {id_: place for place, id_ in enumerate(self._work, start=1)}
         self._total_work = sum(load.work for load in self._work.values())
         self._done = sum(self._work[p.id].work for p in study.populations if p.completed)
-        self._trials = len(study.trials)
+        self._trials, self._round = len(study.trials), len(study.rounds)
         self._trials_done = sum(t.status is not TrialStatus.PENDING for t in study.trials.values())
 
     def work_of(self, population: int) -> float:
@@ -155,5 +157,6 @@ class Tracker:
                 at_work=tuple(
                     AtWork(self._places[id_], w.width, w.members, p.step, w.steps) for id_, w, p in working
                 ),
+                round=self._round,
             )
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from widthwise.study.constants_from import with_found_constants
 from widthwise.study.fields import MistakesError
 from widthwise.study.measured_spec import resolve_measured
 from widthwise.study.spec import StudySpec
@@ -16,7 +17,7 @@ _SUFFIX = ".yaml"
 _TAGS = frozenset(
     {
         *("transformer", "mlp", "own", "sgd", "adam", "adam-atan2", "adam-ps", "adafactor"),
-        *("list", "grid", "fixed-steps", "per-parameter"),
+        *("list", "grid", "planned", "fixed-steps", "per-parameter"),
         *("named-rates", "rates-by-role", "assumed-alignment", "own-alignment"),
     }
 )
@@ -77,9 +78,12 @@ def parse_spec(text: str, *, origin: str = "the specification") -> SpecSource:
         text: YAML.
         origin: what to call it in messages.
 
+    Returns:
+        The specification and its text; where constants come from a store, with their numbers in its place.
+
     Raises:
-        ValueError: not YAML, not a mapping, a store that says nothing of alignment, or mistakes (all are listed, one a
-            line).
+        ValueError: not YAML, not a mapping, a store that says nothing of alignment or has no such constants, or
+            mistakes (all are listed, one a line).
     """
     try:
         data = yaml.safe_load(text)
@@ -92,8 +96,9 @@ def parse_spec(text: str, *, origin: str = "the specification") -> SpecSource:
         raise ValueError(
             f"{origin} is {kind}; it must be a mapping with the fields {list(StudySpec.model_fields)}"
         )
-    data, notes = resolve_measured(data)
-    if notes:
+    given = data
+    data, notes = resolve_measured(with_found_constants(data))
+    if data is not given:
         comments = "".join(f"# {note}\n" for note in notes)
         text = comments + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     try:

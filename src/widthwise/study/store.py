@@ -13,7 +13,6 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from widthwise.records import (
@@ -21,13 +20,23 @@ from widthwise.records import (
     SCHEMA,
     SCHEMA_VERSION,
     AlignmentPoint,
+    ProposalRow,
+    SweepRow,
     TrialStatus,
     check_store,
     upgrade,
 )
 from widthwise.study.checkpoints import CHECKPOINTS
 from widthwise.study.expand import StudyPlan
-from widthwise.study.recipe import canonical_json
+from widthwise.study.write_plan import (
+    next_population_id,
+    now,
+    write_composition,
+    write_planned,
+    write_proposals,
+    write_study,
+    write_sweeps,
+)
 
 
 @dataclass(frozen=True)
@@ -43,12 +52,22 @@ class TrialResult:
     alignment: tuple[AlignmentPoint, ...] = ()
 
 
-def create_store(path: Path, *, name: str, spec: str, corpus: str, plan: StudyPlan) -> None:
+def create_store(
+    path: Path,
+    *,
+    name: str,
+    spec: str,
+    corpus: str,
+    plan: StudyPlan,
+    members: int | None = None,
+    minutes: float | None = None,
+) -> None:
     """Write a new store, whole or not at all.
 
     Args:
         spec: the specification's text.
         corpus: the hash of the text that trials train on.
+        members, minutes: what was asked of the populations' size; kept for later rounds, if rates are planned.
 
     Raises:
         ValueError: the folder does not exist or cannot be written, or the store exists.
@@ -64,7 +83,16 @@ def create_store(path: Path, *, name: str, spec: str, corpus: str, plan: StudyPl
         try:
             temporary.unlink(missing_ok=True)
             with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
-                _write_plan(connection, name=name, spec=spec, corpus=corpus, plan=plan)
+                connection.executescript(
+                    f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};{SCHEMA}"
+                )
+                connection.execute("BEGIN")
+                write_study(connection, name=name, spec=spec, corpus=corpus, plan=plan)
+                write_planned(connection, plan)
+                if plan.sweeps:
+                    write_sweeps(connection, plan.sweeps)
+                    connection.execute("INSERT INTO round VALUES (1, ?, ?)", (members, minutes))
+                connection.execute("COMMIT")
             os.replace(temporary, path)
         except (OSError, sqlite3.OperationalError) as error:
             with contextlib.suppress(OSError):
@@ -72,54 +100,6 @@ def create_store(path: Path, *, name: str, spec: str, corpus: str, plan: StudyPl
             raise ValueError(
                 f"store {str(path)!r} cannot be written: {error}; choose another folder"
             ) from error
-
-
-def _write_plan(
-    connection: sqlite3.Connection, *, name: str, spec: str, corpus: str, plan: StudyPlan
-) -> None:
-    connection.executescript(
-        f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};{SCHEMA}"
-    )
-    connection.execute("BEGIN")
-    connection.execute(
-        "INSERT INTO study VALUES (1, ?, ?, ?, ?, ?)", (name, spec, corpus, plan.base_width, _now())
-    )
-    rows = [arm.row() for arm in plan.arms]
-    connection.executemany(
-        "INSERT INTO arm VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (r.name, i, r.parameterization, r.prescription, r.optimizer, r.predicted_full, r.predicted_none)
-            for i, r in enumerate(rows)
-        ],
-    )
-    connection.executemany(
-        "INSERT INTO trial VALUES (?, ?, ?, 'pending', NULL, NULL, NULL)",
-        [(trial.id, trial.identity, canonical_json(trial.recipe)) for trial in plan.trials],
-    )
-    connection.executemany(
-        "INSERT INTO cell VALUES (?, ?, ?, ?, ?)",
-        [(c.arm, c.width, c.learning_rate, c.seed, c.trial) for c in plan.cells],
-    )
-    connection.executemany(
-        "INSERT INTO layer (width, name, role, fan_in) VALUES (?, ?, ?, ?)",
-        [(layer.width, layer.name, layer.role, layer.fan_in) for layer in plan.layers],
-    )
-    for id_, (trials, size) in enumerate(zip(plan.populations, plan.sizes, strict=True), start=1):
-        connection.execute(
-            "INSERT INTO population VALUES (?, 'pending', NULL, NULL, NULL, ?, ?)",
-            (id_, size.micro_batches, size.recompute),
-        )
-        _write_composition(connection, id_, revision=0, from_step=0, trials=trials)
-    connection.execute("COMMIT")
-
-
-def _write_composition(
-    connection: sqlite3.Connection, population: int, *, revision: int, from_step: int, trials: Sequence[int]
-) -> None:
-    connection.executemany(
-        "INSERT INTO composition VALUES (?, ?, ?, ?, ?)",
-        [(population, revision, position, from_step, trial) for position, trial in enumerate(trials)],
-    )
 
 
 class StoreWriter:
@@ -132,7 +112,7 @@ class StoreWriter:
     def register_host(self, facts: Mapping[str, str]) -> int:
         """Say on what machine and with what versions a process works; its id, which is taken until the next."""
         cursor = self._connection.execute(
-            "INSERT INTO host (started, facts) VALUES (?, ?)", (_now(), json.dumps(dict(facts)))
+            "INSERT INTO host (started, facts) VALUES (?, ?)", (now(), json.dumps(dict(facts)))
         )
         assert cursor.lastrowid is not None
         self._host = cursor.lastrowid
@@ -161,13 +141,43 @@ class StoreWriter:
             (last,) = self._connection.execute(
                 "SELECT max(revision) FROM composition WHERE population = ?", (population,)
             ).fetchone()
-            _write_composition(
+            write_composition(
                 self._connection, population, revision=last + 1, from_step=from_step, trials=trials
             )
 
     def next_population(self) -> int:
         """The id of the next population that is made."""
-        return self._connection.execute("SELECT max(id) + 1 FROM population").fetchone()[0]
+        return next_population_id(self._connection)
+
+    def add_round(self, plan: StudyPlan, sweeps: Sequence[SweepRow]) -> None:
+        """Add the trials and populations of a round of planned rates, in one transaction, before they run.
+
+        Args:
+            sweeps: where the searches stand now.
+        """
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            write_planned(self._connection, plan)
+            write_sweeps(self._connection, sweeps)
+            self._connection.execute(
+                "INSERT INTO round SELECT (SELECT max(id) + 1 FROM round), members, minutes FROM round WHERE id = 1"
+            )
+
+    def add_proposals(self, plan: StudyPlan, proposals: Sequence[ProposalRow]) -> None:
+        """Add proposed constants with their trials and populations, in one transaction, before they run.
+
+        Args:
+            plan: its cells are not kept: what stands for them is `proposals`.
+        """
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            write_proposals(self._connection, plan, proposals)
+
+    def record_sweeps(self, sweeps: Sequence[SweepRow]) -> None:
+        """Say where the searches stand, in one transaction."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            write_sweeps(self._connection, sweeps)
 
     def split_population(
         self,
@@ -192,7 +202,7 @@ class StoreWriter:
                     "FROM population WHERE id = ?",
                     (id_, population),
                 )
-                _write_composition(self._connection, id_, revision=0, from_step=from_step, trials=trials)
+                write_composition(self._connection, id_, revision=0, from_step=from_step, trials=trials)
             self._write_results(results)
             self._connection.execute(
                 "UPDATE population SET status = 'split', host = ? WHERE id = ?", (self._host, population)
@@ -287,7 +297,3 @@ def _open_lock(lock_path: Path) -> int:
             os.close(lock)
             raise
         os.close(lock)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

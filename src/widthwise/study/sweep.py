@@ -82,6 +82,19 @@ class SweepRule:
         steps = range(-self.window, self.window + 1, self.coarse)
         return tuple(sorted({min(max(neighbour + k, self.floor), self.ceiling) for k in steps}))
 
+    def expected_runs(self, *, first: bool) -> int:
+        """About how many rates a search trains: a window, what is filled, and three for going on and moving.
+
+        Args:
+            first: whether it is that of an arm's first width.
+
+        Example:
+            >>> SweepRule(2.0**-8, 0.25, 32, 4, 8, 4, 32, 1.2, 0).expected_runs(first=False)  # 29 % of 49 is 14.2
+            14
+        """
+        window = self.first_window(None if first else 0)
+        return len(window) + 2 * self.fill - 2 * (self.fill // self.coarse) + 3
+
 
 Losses = Mapping[int, float | None]
 """Lattice point -> the final loss of a run, None if it diverged."""

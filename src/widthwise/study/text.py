@@ -35,6 +35,11 @@ def digest_of(text: "Corpus | None") -> str:
     return NO_TEXT if text is None else text.digest
 
 
+def tokens_of(text: "Corpus | None") -> int:
+    """The length of its training stream; 0 for a study that has no text."""
+    return 0 if text is None else len(text.train)
+
+
 def require_same(text: "Corpus | None", digest: str, *, where: str) -> None:
     """Check that a text is the one that a store was begun with.
 
