@@ -20,7 +20,13 @@ from torch import Tensor
 
 _MAGIC = b"widthwise checkpoint 1\n"
 _CHUNK = 1 << 24
-_DTYPES = {"float32": torch.float32, "float64": torch.float64, "int64": torch.int64}
+_DTYPES = {
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "int64": torch.int64,
+    "uint8": torch.uint8,
+}
 _HASH_BYTES = hashlib.sha256().digest_size
 
 

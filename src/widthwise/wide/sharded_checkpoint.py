@@ -9,9 +9,7 @@ file at a time. PyTorch's own distributed checkpoints keep their table of conten
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,6 +18,7 @@ from torch import Tensor
 from widthwise.files import document, load_document, replace_text
 from widthwise.optim import AdafactorUpdate
 from widthwise.train.checkpoint_file import read_tensors, write_tensors
+from widthwise.wide.same_run import describe_run, require_same_run
 from widthwise.wide.sharded_training import ShardedTraining
 
 _KIND = "widthwise sharded checkpoint"
@@ -38,7 +37,11 @@ def save_sharded(training: ShardedTraining, folder: Path) -> None:
     (folder / name).mkdir(parents=True, exist_ok=True)
     tensors = _parts(training)
     places = {key: _place(training, key, value) for key, value in tensors.items()}
-    header = {"step": training.steps, "places": places, "run": describe(training)}
+    header = {
+        "step": training.steps,
+        "places": places,
+        "run": describe_run(training.recipe, training.members),
+    }
     write_tensors(folder / name / f"{rank}.tensors", header, tensors)
     dist.barrier()
     if rank == 0:
@@ -71,7 +74,7 @@ def load_sharded_(training: ShardedTraining, folder: Path) -> None:
             header, tensors = read_tensors(file)
         except (FileNotFoundError, ValueError) as error:
             raise ValueError(f"the checkpoint's file {str(file)!r} is not usable: {error}") from error
-        _require_same_run(header["run"], describe(training), folder)
+        require_same_run(header["run"], describe_run(training.recipe, training.members), folder)
         step = header["step"]
         for key, value in tensors.items():
             _take(fresh[key], _place(training, key, own[key]), value, header["places"][key])
@@ -113,54 +116,3 @@ def _take(mine: Tensor, place: list[int] | None, theirs: Tensor, their_place: li
     else:
         target[other], source[dimension] = slice(their_begin, their_end), slice(begin, end)
     mine[tuple(target)] = theirs[tuple(source)]
-
-
-def describe(training: ShardedTraining) -> dict[str, Any]:
-    """What two runs must share for one to go on from the other's checkpoint: JSON values."""
-    recipe = training.recipe
-    return {
-        "model": asdict(recipe.model),
-        "update": repr(recipe.update),
-        "schedule": asdict(recipe.schedule),
-        "batch": recipe.batch,
-        "precision": recipe.precision.value,
-        "members": [
-            {
-                "init_seed": member.init_seed,
-                "data_seed": member.data_seed,
-                "numbers": {name: asdict(numbers) for name, numbers in member.numbers.items()},
-            }
-            for member in training.members
-        ],
-    }
-
-
-def _require_same_run(saved: dict[str, Any], present: dict[str, Any], folder: Path) -> None:
-    there, here = _first_difference(saved, present, "")
-    if there is not None:
-        raise ValueError(
-            f"the checkpoint in {str(folder)!r} is another run's: it has {there}, this run {here}; "
-            "give this run's own folder, or the checkpoint's parameterization, optimizer and seeds"
-        )
-
-
-def _first_difference(saved: Any, present: Any, where: str) -> tuple[str, str] | tuple[None, None]:
-    """The first value in which two descriptions differ, as each has it.
-
-    Example:
-        >>> _first_difference({"model": {"width": 64}}, {"model": {"width": 32}}, "")
-        ('model.width = 64', 'model.width = 32')
-    """
-    if isinstance(saved, dict) and isinstance(present, dict) and saved.keys() == present.keys():
-        inner = [(saved[key], present[key], f"{where}.{key}" if where else str(key)) for key in saved]
-    elif isinstance(saved, list) and isinstance(present, list) and len(saved) == len(present):
-        inner = [(a, b, f"{where}[{i}]") for i, (a, b) in enumerate(zip(saved, present, strict=True))]
-    elif saved == present:
-        return None, None
-    else:
-        return f"{where} = {saved}", f"{where} = {present}"
-    for a, b, place in inner:
-        there, here = _first_difference(a, b, place)
-        if there is not None and here is not None:
-            return there, here
-    return None, None
