@@ -178,8 +178,12 @@ def kernels() -> Kernels:
     names["rounded_weight"] = rounding_device.compiled()
     names["hashed"] = rounding_device.hashed
     names.update({function.__name__: triton.jit(function) for function in _CALLED})
-    loose = ["numel", "first", "seed", "index", "step"]
+    loose = [
+        "seed",
+        "index",
+        "step",
+    ]  # of the number of elements it matters whether 16 divides it: then loads are wide
     return Kernels(
-        step=triton.jit(_step, do_not_specialize=[n for n in loose if n != "first"]),
-        round=triton.jit(_round, do_not_specialize=loose),
+        step=triton.jit(_step, do_not_specialize=loose),
+        round=triton.jit(_round, do_not_specialize=["first", *loose]),
     )
