@@ -34,6 +34,8 @@ QUICK = {
     "wide_check",
     *ALONE,
 }
+PROCESSES = {"executors"}
+"""Start interpreters of their own: seconds each."""
 KERNELS = {"adafactor_step", "optimizer_step"}
 ELSEWHERE = {"population": "test_benchmark_population", "population_memory": "its own tests"}
 NEEDS = {"exponent_solver": ("pulp",)}
@@ -56,8 +58,8 @@ def smoke(name: str) -> None:
 
 
 def test_every_script_is_run() -> None:
-    assert scripts() <= QUICK | KERNELS | set(ELSEWHERE)
-    assert QUICK | KERNELS | {"population"} <= scripts()
+    assert scripts() <= QUICK | KERNELS | PROCESSES | set(ELSEWHERE)
+    assert QUICK | KERNELS | PROCESSES | {"population"} <= scripts()
 
 
 @pytest.mark.parametrize("name", sorted(QUICK))
@@ -73,6 +75,13 @@ def test_script_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert json.loads(done.stdout[done.stdout.index("{\n") :])["benchmark"] == name
         assert results() == before
         return
+    smoke(name)
+    assert len(capsys.readouterr().out.splitlines()) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(PROCESSES))
+def test_script_with_processes_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     smoke(name)
     assert len(capsys.readouterr().out.splitlines()) >= 3
 
