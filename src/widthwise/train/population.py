@@ -25,24 +25,25 @@ def initial_parameters(recipe: Recipe, members: Sequence[Member], device: torch.
     """Every tensor at step 0, [P, ...]: init * draw, or the constant init for gains.
 
     The draw depends on the member's seed and the tensor's name and shape alone. It is made on the CPU, so that it is
-    the same on every device.
+    the same on every device, once for all members of a seed.
     """
     return {
-        name: initial_tensor(tensor, name, members).to(device)
-        for name, tensor in recipe.model.tensors().items()
+        name: initial_tensor(tensor, name, members, device) for name, tensor in recipe.model.tensors().items()
     }
 
 
-def initial_tensor(tensor: ModelTensor, name: str, members: Sequence[Member]) -> Tensor:
-    """One tensor of every member at step 0, [P, ...], on the CPU."""
-    init_P = _per_member(members, name, "init", torch.device("cpu"))
-    if tensor.drawn:
-        drawn = {m.init_seed: _draw(m.init_seed, name, tensor.shape) for m in members}
-        start = torch.stack([drawn[m.init_seed] for m in members])
+def initial_tensor(tensor: ModelTensor, name: str, members: Sequence[Member], device: torch.device) -> Tensor:
+    """One tensor of every member at step 0, [P, ...]."""
+    init_P = _per_member(members, name, "init", device)
+    if not tensor.drawn:
+        start = torch.ones(len(members), *tensor.shape, device=device)
     else:
-        start = torch.ones(len(members), *tensor.shape)
-    start *= init_P.view(-1, *[1] * len(tensor.shape))
-    return start
+        seeds = list(dict.fromkeys(member.init_seed for member in members))
+        start = torch.stack([_draw(seed, name, tensor.shape) for seed in seeds]).to(device)
+        if len(seeds) < len(members):
+            rows_P = torch.tensor([seeds.index(member.init_seed) for member in members], device=device)
+            start = start.index_select(0, rows_P)
+    return start.mul_(init_P.view(-1, *[1] * len(tensor.shape)))
 
 
 def _draw(seed: int, name: str, shape: tuple[int, ...]) -> Tensor:

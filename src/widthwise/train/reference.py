@@ -82,7 +82,7 @@ def initial_reference(
         held = {name: _on_host(tensor, positions) for name, tensor in initial.items()}
         return Reference(firsts, rows, lambda name: held[name].to(device, non_blocking=True))
     tensors, beginners = recipe.model.tensors(), [members[position] for position in positions]
-    return Reference(firsts, rows, lambda name: initial_tensor(tensors[name], name, beginners).to(device))
+    return Reference(firsts, rows, lambda name: initial_tensor(tensors[name], name, beginners, device))
 
 
 def current_reference(parameters: Mapping[str, Tensor]) -> Reference:

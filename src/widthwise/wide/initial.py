@@ -44,7 +44,7 @@ def initial_weight(
     if not tensor.drawn or device.type == "meta":
         return weight.fill_(init)
     if draw is InitialDraw.POPULATION:
-        return weight.copy_(initial_tensor(tensor, name, [member])[0])
+        return weight.copy_(initial_tensor(tensor, name, [member], torch.device("cpu"))[0])
     flat = weight.view(-1)
     for part in pieces(len(flat), PIECE):
         count = part.stop - part.start

@@ -67,7 +67,7 @@ class ShardedTraining:
         self._module.to_empty(device=device)
         self.states: dict[str, State] = {}
         for name, parameter in self._module.everything().items():
-            start = initial_tensor(model.tensors()[name], name, members)
+            start = initial_tensor(model.tensors()[name], name, members, torch.device("cpu"))
             self.part(parameter).copy_(start.chunk(world, self.dimensions[name])[dist.get_rank()])
             self.states[name] = recipe.update.initial_state(self._seen(name, self.part(parameter), start))
         numbers = {field: self._per_member(field) for field in ("rate", "epsilon", "multiplier")}
