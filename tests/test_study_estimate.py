@@ -271,3 +271,14 @@ def test_another_corpus_is_another_specification() -> None:
     assert yaml.safe_load(changed.text)["corpus"] == "büch: er.txt"
     with pytest.raises(ValueError, match="corpus: String should have at least 1 character"):
         with_corpus(source, "")
+
+
+def test_what_is_measured_takes_its_memory() -> None:
+    """The distinct starts stand with the program: two seeds of two arms, on a device with room for them."""
+    plain, measured = (
+        estimate(measure=measure).shapes[0] for measure in (None, {"alignment": "every 2 steps"})
+    )
+    assert plain.fit is not None
+    assert measured.fit is not None
+    assert plain.fit.members == measured.fit.members
+    assert measured.fit.bytes - plain.fit.bytes >= 4 * 4 * plain.parameters

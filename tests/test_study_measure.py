@@ -152,12 +152,20 @@ def test_training_is_the_same_to_the_bit(folder: Path) -> None:
 
 
 def test_nothing_but_sqlite_is_needed(folder: Path) -> None:
-    """The query that stands in the schema's text."""
+    """The queries that stand in the schema's text and in docs/alignment.md."""
     with closing(sqlite3.connect(folder / "s.sqlite")) as connection:
         rows = connection.execute(
             "SELECT step, name, exp(alpha), exp(omega), exp(u) FROM alignment JOIN layer ON layer.id = layer "
             "WHERE trial = 1 AND since = 'start' ORDER BY name, step"
         ).fetchall()
+        ratios = connection.execute(
+            "SELECT width, role, step, avg(alpha / ln(fan_in)) FROM alignment JOIN layer ON layer.id = layer "
+            "WHERE since = 'start' GROUP BY width, role, step"
+        ).fetchall()
+    assert [row[:3] for row in ratios] == [
+        (width, role, step) for width in (8, 16) for role in ("hidden", "readout") for step in (2, 4)
+    ]
+    assert all(0 < ratio < 1.2 for *_, ratio in ratios)
     assert len(rows) == 2 * len(NAMES)
     assert all(0 < gain < 1e3 for _, _, *gains in rows for gain in gains)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from widthwise.study.arm_spec import ConstantsSpec
+from widthwise.study.arms import expand_arms
 from widthwise.study.compose import PopulationSize, even_parts, shape_key
 from widthwise.study.expand import StudyPlan, expand
 from widthwise.study.fit import Fit, fit
@@ -159,17 +160,24 @@ class _Sizes:
 
     def __init__(self, spec: StudySpec, gpu: Gpu, *, times: int = 1) -> None:
         self._spec, self._gpu, self._times = spec, gpu, times
+        self._arms = len(expand_arms(spec))
         self.found: dict[str, tuple[TrainRecipe, Fit | None]] = {}
         self.kinds: dict[str, str] = {}
 
     def __call__(self, recipe: Recipe, trials: int) -> PopulationSize:
         from widthwise.study.runner import train_recipe
 
-        shared = train_recipe(recipe)
+        shared = train_recipe(recipe, self._spec.measure)
         tokens = shared.schedule.steps * shared.batch * shared.model.context
         held = min(tokens if self._spec.tokenizer is None else 2 * tokens, MOST_TOKEN_BYTES)
+        seeds = len(self._spec.seeds)
         chosen = fit(
-            shared, self._gpu, trials=trials * self._times, corpus_tokens=held, seeds=len(self._spec.seeds)
+            shared,
+            self._gpu,
+            trials=trials * self._times,
+            corpus_tokens=held,
+            seeds=seeds,
+            starts=seeds * self._arms,
         )
         shape = shape_key(recipe)
         self.found[shape], self.kinds[shape] = (shared, chosen), recipe["optimizer"]["kind"]

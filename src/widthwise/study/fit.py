@@ -42,20 +42,29 @@ class Fit:
         return self.gpus * start + steps * max(members * self.step_seconds, self.floor_seconds)
 
 
-def fit(recipe: "Recipe", gpu: Gpu, *, trials: int, corpus_tokens: int, seeds: int) -> Fit | None:
+def fit(
+    recipe: "Recipe", gpu: Gpu, *, trials: int, corpus_tokens: int, seeds: int, starts: int = 1
+) -> Fit | None:
     """The way to run trials of one shape, or None if no number of GPUs holds one of them.
 
     Args:
         trials: how many of this shape there are.
-        corpus_tokens, seeds: see `train.program_memory`.
+        corpus_tokens, seeds, starts: see `train.program_memory`.
     """
     from widthwise.study.sharded_memory import shard
-    from widthwise.train import choose_population, execution_on, program_memory, throughput_of
+    from widthwise.train import KEPT_SHARE, choose_population, execution_on, program_memory, throughput_of
     from widthwise.train.throughput import step_seconds
 
     execution = execution_on(recipe, gpu.capability)
     rate = throughput_of(gpu.device, cuda=gpu.capability is not None)
-    program = program_memory(recipe, execution, corpus_tokens=corpus_tokens, data_seeds=seeds)
+    program = program_memory(
+        recipe,
+        execution,
+        corpus_tokens=corpus_tokens,
+        data_seeds=seeds,
+        starts=min(starts, trials),
+        starts_bytes=int(gpu.bytes * KEPT_SHARE),
+    )
     floor = 0.0 if gpu.capability is None else LAUNCH_SECONDS * recipe.model.depth
     try:
         chosen = choose_population(

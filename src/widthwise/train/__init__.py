@@ -6,6 +6,7 @@ returns each member's `Outcome`. `Checkpoints` keep its state on the way, a `Rec
 """
 
 from widthwise.train.alignment_plan import AlignmentPlan, matrix_layers
+from widthwise.train.available import KEPT_SHARE
 from widthwise.train.checkpoint import (
     Checkpoint,
     Checkpoints,
@@ -30,6 +31,7 @@ from widthwise.train.throughput import Throughput, throughput_of
 from widthwise.train.train_population import train_population
 
 __all__ = [
+    "KEPT_SHARE",
     "PYTHON_STDLIB",
     "VOCABULARY",
     "WHOLE",

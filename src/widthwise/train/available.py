@@ -9,6 +9,10 @@ _MEMINFO = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")
 
 
+KEPT_SHARE = 1 / 8
+"""The share of a CUDA device's memory that weights may take which are kept to compare with."""
+
+
 def free_bytes(device: torch.device) -> int:
     """What is free now: of a CUDA device with what torch holds without using it, of the machine or its container."""
     if device.type == "cuda":
@@ -20,11 +24,11 @@ def free_bytes(device: torch.device) -> int:
 def kept_bytes(device: torch.device) -> tuple[int, int]:
     """How much of a device's memory, and else of its host's, may be taken up by weights that are kept to compare with.
 
-    An eighth of all that a CUDA device has, a quarter of what is free of a CPU's, and half of what the host has free.
+    `KEPT_SHARE` of all that a CUDA device has or a quarter of what is free of a CPU's, and half of what the host has.
     """
     free = host_bytes(_MEMINFO, _GROUP)
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory // 8, free // 2
+        return int(torch.cuda.get_device_properties(device).total_memory * KEPT_SHARE), free // 2
     return free // 4, free // 2
 
 
