@@ -273,6 +273,31 @@ def test_what_was_found_goes_into_a_specification(
     ]
 
 
+def test_a_run_takes_all_that_is_searched_from_a_store(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invent(monkeypatch, of_rates)
+    search, store, spec = tmp_path / "c.sqlite", tmp_path / "s.sqlite", tmp_path / "s.yaml"
+    source = searched(corpus)
+    spec.write_text(source.text)
+    found = {one.parameterization: one.constants for one in found_constants(run(source, search), source.spec)}
+    without = command("study", "run", spec, "--store", store, "--device", "cpu")
+    assert (without.exit_code, "then run with --constants FILE" in without.stderr) == (2, True)
+    assert not store.exists()
+    arguments = ("study", "run", spec, "--store", store, "--device", "cpu", "--constants", search)
+    for _ in range(2):  # again: the store's specification is the same
+        done = command(*arguments)
+        assert done.exit_code == 0, done.stderr
+    spec_kept = parse_spec(read_study(store).spec).spec
+    assert [part.constants[1].value for part in spec_kept.arms] == [found["standard"], found["mup"]]
+    spec.write_text(tiny_source(corpus).text)
+    plain = command(*arguments)
+    assert (plain.exit_code, "no arm of the specification has `constants: searched`" in plain.stderr) == (
+        2,
+        True,
+    )
+
+
 @pytest.mark.parametrize(
     ("optimizer", "parameterization", "says"),
     [

@@ -97,6 +97,12 @@ def run(
     ],
     store: Annotated[Path, typer.Option(help="The file to keep results in; continued if it exists.")],
     corpus: CorpusOption = None,
+    constants: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The store of a search for the constants that SPEC says are searched."
+        ),
+    ] = None,
     device: DeviceOption = Device.AUTO,
     executor: ExecutorOption = ExecutorName.LOCAL,
     workers: WorkersOption = None,
@@ -106,11 +112,13 @@ def run(
 ) -> None:
     """Train every model of a study that is not trained yet, then say what transfers."""
     from widthwise.cli.progress import show_progress
-    from widthwise.study import load_spec, run_study, with_corpus
+    from widthwise.study import load_spec, run_study, with_constants, with_corpus
 
     source = load_spec(spec)
     if corpus is not None:
         source = with_corpus(source, corpus)
+    if constants is not None:
+        source = with_constants(source, constants)
     with show_progress() as listener:
         study = run_study(
             source,

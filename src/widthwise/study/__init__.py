@@ -18,7 +18,14 @@ from widthwise.study.ray_cluster import Ray
 from widthwise.study.run import resume_study, run_study
 from widthwise.study.run_state import RunState
 from widthwise.study.spec import StudySpec
-from widthwise.study.spec_file import SpecSource, built_in_names, load_spec, parse_spec, with_corpus
+from widthwise.study.spec_file import (
+    SpecSource,
+    built_in_names,
+    load_spec,
+    parse_spec,
+    with_constants,
+    with_corpus,
+)
 
 __all__ = [
     "POPULATION_SIZE",
@@ -45,5 +52,6 @@ __all__ = [
     "resume_study",
     "run_constants_search",
     "run_study",
+    "with_constants",
     "with_corpus",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from widthwise.records import read_study
+from widthwise.study.arm_spec import SEARCHED
 from widthwise.study.constants_search import FoundConstants, found_constants
 from widthwise.study.constants_text import constants_fields
 
@@ -33,6 +34,36 @@ def with_found_constants(data: Fields) -> Fields:
         else:
             resolved.append(arm)
     return {**data, "arms": resolved}
+
+
+def with_searched_from(data: Fields, store: str) -> Fields:
+    """The fields of a specification that takes its searched constants from a store.
+
+    Raises:
+        ValueError: none of its constants is `searched`.
+    """
+    arms = data.get("arms")
+    given = [arm for arm in arms if isinstance(arm, dict)] if isinstance(arms, list) else []
+    taken = [
+        {**arm, "constants": [_taken(choice, store) for choice in _choices(arm)]}
+        if "constants" in arm
+        else arm
+        for arm in given
+    ]
+    if taken == [{**arm, "constants": _choices(arm)} if "constants" in arm else arm for arm in given]:
+        raise ValueError(
+            f"no arm of the specification has `constants: searched`, so that none takes them from {store!r}; "
+            "leave it out"
+        )
+    return {**data, "arms": taken}
+
+
+def _taken(choice: object, store: str) -> object:
+    if choice == SEARCHED:
+        return {FROM: store}
+    if isinstance(choice, dict) and choice.get("searched") is True:
+        return {**{field: value for field, value in choice.items() if field != "searched"}, FROM: store}
+    return choice
 
 
 def _choices(arm: Fields) -> list[Any]:

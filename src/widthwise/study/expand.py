@@ -112,7 +112,7 @@ def expand(
     if open_:
         raise ValueError(
             f"the constants of arms {open_} are yet to be searched for; `widthwise study constants SPEC --store FILE` "
-            "does; then write constants: {from: FILE} in their place, or {embedding: ..., hidden: ..., readout: ...}"
+            "does; then run with --constants FILE, or write {embedding: ..., hidden: ..., readout: ...} in their place"
         )
     ids = dict(known or {})
     trials: list[PlannedTrial] = []

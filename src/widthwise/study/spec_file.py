@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from widthwise.study.constants_from import with_found_constants
+from widthwise.study.constants_from import with_found_constants, with_searched_from
 from widthwise.study.fields import MistakesError
 from widthwise.study.measured_spec import resolve_measured
 from widthwise.study.spec import StudySpec
@@ -121,6 +121,19 @@ def with_corpus(source: SpecSource, corpus: str) -> SpecSource:
         'books.txt'
     """
     data = {**yaml.safe_load(source.text), "corpus": corpus}
+    return parse_spec(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+
+def with_constants(source: SpecSource, store: Path) -> SpecSource:
+    """The same specification with the constants that a search has found where it says `searched`.
+
+    Args:
+        store: the search's.
+
+    Raises:
+        ValueError: nothing is searched for, or the store has not found what is.
+    """
+    data = with_searched_from(yaml.safe_load(source.text), str(store))
     return parse_spec(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
