@@ -85,6 +85,8 @@ WRONG: dict[int, dict[ArmLabel, Law]] = {
 def test_a_claim_does_not_hold_where_it_is_false(number: int) -> None:
     found = verdicts(changed(WRONG[number]))[number]
     assert found.standing is Standing.DOES_NOT, found
+    if number == 9:
+        assert [c.standing for c in found.conditions] == [Standing.DOES_NOT, Standing.DOES_NOT]
 
 
 def test_a_gain_that_does_not_grow_is_no_growth() -> None:

@@ -10,6 +10,8 @@ from scipy import optimize
 from claim_study import WIDTHS, Law, runs
 from widthwise.analysis import Metric, Observation, TransferMetrics, fit_table, transfer, transfer_metrics
 from widthwise.analysis.loss_law import ALPHA_HIGH, fit_loss_laws
+from widthwise.analysis.noise import student_quantile
+from widthwise.analysis.resample import Resampler
 
 
 def metrics(
@@ -63,7 +65,12 @@ def test_loss_law_says_when_it_is_at_a_bound() -> None:
     assert to_zero == [False, True, False, False]
     assert low == [False] * 4
     assert high == [False, False, True, False]
-    assert fit_loss_laws(widths, losses).alpha[2] == pytest.approx(ALPHA_HIGH, rel=1e-3)
+    laws = fit_loss_laws(widths, losses)
+    assert laws.alpha[2] == pytest.approx(ALPHA_HIGH, rel=1e-3)
+    # where the floor is held at 0 the rest is a pure power law, fitted through it: 4, 2, 0.9 falls by log2(4 / 0.9) / 2
+    assert laws.floor[1] == 0
+    assert laws.alpha[1] == pytest.approx(1.03, abs=0.03)
+    assert laws.values(widths)[1] == pytest.approx(losses[1], abs=0.1)
 
 
 def test_exponents_by_hand() -> None:
@@ -130,6 +137,26 @@ def test_metrics_do_not_depend_on_the_units_of_the_rate() -> None:
     for one, other in ((a.kappa, b.kappa), (a.fit_error, b.fit_error), (a.floor, b.floor), (a.beta, b.beta)):
         assert estimate(one) == pytest.approx(estimate(other), rel=1e-6, abs=1e-9)
         assert bounds(one) == pytest.approx(bounds(other), rel=1e-5, abs=1e-8)
+
+
+def test_resampled_optima_scatter_as_the_noise_says() -> None:
+    """A mean of S draws from deviations that make up for their mean: sigma / sqrt(S), stretched by t over normal."""
+    table = fit_table([o for k in range(8) for o in runs(f"p{k}", Law(noise=0.02))])
+    noise = table.noises[""]
+    assert noise is not None
+    fits = [
+        replace(fit, local=replace(fit.local, cubic=fit.local.parabola))
+        for fit in table.members("")
+        if fit.local
+    ]
+    resampler = Resampler(fits, noise, level=0.95, samples=20_000, seed=0)
+    local = fits[0].local
+    assert local is not None
+    scatter = resampler.deviations(local).std(axis=0)
+    stretch = student_quantile(0.95, noise.degrees_of_freedom) / student_quantile(0.95, math.inf)
+    # 20,000 samples: 0.5 %; the pool's mean square is sigma^2 (S - 1) / S of 96 deviations times S / (S - 1): exact
+    assert scatter[0] == pytest.approx(stretch * noise.sigma / math.sqrt(3), rel=0.03)
+    assert scatter[2] == pytest.approx(stretch * noise.level / math.sqrt(3), rel=0.03)
 
 
 def test_equal_seeds_of_the_bootstrap_give_equal_intervals() -> None:

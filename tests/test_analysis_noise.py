@@ -75,6 +75,14 @@ def test_seeds_at_the_best_rate_alone_give_the_noise() -> None:
     assert result.exponent.total.high > 0 > result.exponent.total.low
 
 
+def test_seeds_at_some_rates_do_not_choose_the_best() -> None:
+    """Seeds that ran one rate alone, far above the first seed's losses: the best rate is still the first seed's."""
+    runs = [replace(o, loss=(o.loss or 0) + 0.1 * (o.seed > 0)) for o in runs_with_seeds_at((0,))]
+    (fit, _) = fit_table(runs).prescriptions["p"]
+    assert fit.best_index == 4
+    assert fit.cell.mean()[4] == pytest.approx(2 + 0.02 / 16, abs=1e-12)
+
+
 def test_seeds_at_every_rate_come_before_the_scatter() -> None:
     noise = fit_table(runs_with_seeds_at(tuple(range(-4, 5)))).noises[""]
     assert noise is not None

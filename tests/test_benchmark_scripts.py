@@ -30,6 +30,7 @@ QUICK = {
     "epsilon_report",
     "epsilon_underflow",
     "interval_coverage",
+    "report_scale",
     "sweep_replay",
     "wide_check",
     *ALONE,

@@ -32,9 +32,15 @@ OPTIMA = rows(FIGURES["best-rate-against-width"])
 
 
 def test_names_and_order() -> None:
-    names = ["loss-given-up", "loss-against-rate", "best-rate-against-width", "training-curves"]
+    names = [
+        "loss-given-up",
+        "loss-against-rate",
+        "best-rate-against-width",
+        "loss-against-size",
+        "training-curves",
+    ]
     assert list(FIGURES) == names
-    assert list(figures(example(curves=False))) == names[:3]
+    assert list(figures(example(curves=False))) == names[:4]
 
 
 def test_every_run_is_drawn_or_marked() -> None:

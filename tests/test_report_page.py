@@ -55,7 +55,13 @@ def reader(page: str) -> Reader:
 
 def test_sections_in_order(reader: Reader) -> None:
     ids = [attributes["id"] for attributes in reader.all("h2")]
-    figures = ["loss-given-up", "loss-against-rate", "best-rate-against-width", "training-curves"]
+    figures = [
+        "loss-given-up",
+        "loss-against-rate",
+        "best-rate-against-width",
+        "loss-against-size",
+        "training-curves",
+    ]
     assert ids == ["verdicts", *(f"figure-{name}" for name in figures), "notes", "trials", "cells", "origin"]
 
 
@@ -96,7 +102,7 @@ def test_styles_import_nothing(page: str) -> None:
 def test_tables_and_figures_are_described(reader: Reader) -> None:
     assert all(a.get("scope") in ("row", "col") for a in reader.all("th"))
     charts = [a for a in reader.all("div") if "data-figure" in a]
-    assert len(charts) == 4
+    assert len(charts) == 5
     assert all(a["role"] == "group" and a["aria-label"] for a in charts)
     assert reader.all("html")[0]["lang"] == "en"
 
@@ -126,10 +132,12 @@ def test_a_hostile_name_stays_text() -> None:
     assert page.count("</script>") == 3
     assert "onerror=alert(1)>" in reader.text
     payload = json.loads(reader.scripts[0])
-    names = {row["prescription"] for row in payload["figures"]["loss-given-up"]["datasets"]["rows"]}
-    assert HOSTILE in names
-    boxes = [a["data-prescription"] for a in reader.all("input")]
+    (table,) = payload["figures"]["loss-given-up"]["tables"]
+    assert HOSTILE in table["prescription"]
+    assert HOSTILE in payload["arms"]
+    boxes = [a["value"] for a in reader.all("input") if a["data-axis"] == "name"]
     assert boxes == ["standard-global", "standard-full", HOSTILE]
+    assert HOSTILE in {a.get("data-prescription") for a in reader.all("tr")}
 
 
 def test_safe_json_is_json_without_a_character_that_html_reads() -> None:

@@ -37,9 +37,10 @@ def open_desk(folder: Path, *, longest_first: bool) -> Iterator[Office]:
     store, text, told = folder / "s.sqlite", tiny_text(), list[RunState]()
     create_store(store, name="tiny", spec=text, corpus=DIGEST, plan=tiny_plan())
     with writing(store) as writer:
-        tracker = Tracker(read_study(store), told.append)
+        study = read_study(store)
+        tracker = Tracker(study, told.append)
         job = Job(text, DIGEST, "cpu", store, 60.0)
-        yield Office(store, Desk(job, writer, None, tracker, longest_first=longest_first), told)
+        yield Office(store, Desk(job, writer, None, tracker, study, longest_first=longest_first), told)
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from widthwise.analysis.cell import Floats
 
 ALPHA_LOW, ALPHA_HIGH = 0.02, 4.0
-_GRID = 121
-_REFINEMENTS = 8
-_FINER = 11
+_GRID = 41
+_REFINEMENTS = 6
+_FINER = 9
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,15 @@ def fit_loss_laws(widths: tuple[int, ...], loss_BxC: Floats) -> LossLaws:
 
 def _fit(log_C: Floats, loss_BxC: Floats, alpha_BxG: Floats) -> tuple[Floats, Floats, Floats]:
     """Floor, amplitude and squared error of the best law for each alpha [B, G]."""
-    z_BxGxC = 2.0 ** (-alpha_BxG[..., None] * log_C)
-    y_Bx1xC = loss_BxC[:, None, :]
-    z_mean, y_mean = z_BxGxC.mean(axis=-1), y_Bx1xC.mean(axis=-1)
+    z_BxGxC = np.exp2(-alpha_BxG[..., None] * log_C)
+    z_mean, y_mean = z_BxGxC.mean(axis=-1), loss_BxC.mean(axis=-1, keepdims=True)
     centred = z_BxGxC - z_mean[..., None]
-    amplitude = (centred * y_Bx1xC).sum(axis=-1) / (centred**2).sum(axis=-1)
+    amplitude = np.einsum("bgc,bc->bg", centred, loss_BxC) / np.einsum("bgc,bgc->bg", centred, centred)
     floor = y_mean - amplitude * z_mean
-    through_zero = (z_BxGxC * y_Bx1xC).sum(axis=-1) / (z_BxGxC**2).sum(axis=-1)
+    through_zero = np.einsum("bgc,bc->bg", z_BxGxC, loss_BxC) / np.einsum("bgc,bgc->bg", z_BxGxC, z_BxGxC)
     amplitude = np.where(floor < 0, through_zero, amplitude)
     floor = np.where(floor < 0, 0.0, floor)
     floor = np.where(amplitude < 0, y_mean, floor)
     amplitude = np.maximum(amplitude, 0.0)
-    error = ((floor[..., None] + amplitude[..., None] * z_BxGxC - y_Bx1xC) ** 2).sum(axis=-1)
-    return floor, amplitude, error
+    miss = floor[..., None] + amplitude[..., None] * z_BxGxC - loss_BxC[:, None, :]
+    return floor, amplitude, np.einsum("bgc,bgc->bg", miss, miss)

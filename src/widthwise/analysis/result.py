@@ -45,7 +45,7 @@ class CellOptimum:
     `parabola` and `cubic` are the two fits' minima; `best` is the one the analysis uses, the parabola's, and `loss` is
     the fitted loss there. `standard_error` comes from the noise pooled over cells (None with a single seed),
     `systematic` is the distance between the two minima. All are None unless the status is `bracketed`.
-    `degrees_of_freedom` are those of the noise.
+    `degrees_of_freedom` are those of the noise, `loss_error` is the standard error of `loss`.
     """
 
     prescription: str
@@ -59,6 +59,7 @@ class CellOptimum:
     systematic: float | None
     loss: float | None
     degrees_of_freedom: int = 0
+    loss_error: float | None = None
 
 
 @dataclass(frozen=True)

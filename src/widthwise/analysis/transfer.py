@@ -119,6 +119,7 @@ def _optimum(fit: CellFit, noise: Noise | None) -> CellOptimum:
         systematic=abs(local.difference),
         loss=local.parabola.value,
         degrees_of_freedom=noise.degrees_of_freedom if noise else 0,
+        loss_error=noise.level / local.seeds**0.5 if noise else None,
     )
 
 

@@ -26,15 +26,12 @@ def claims(
     ] = ClaimsFormat.MARKDOWN,
 ) -> None:
     """Judge the paper's claims 1 to 10 and 16 by a study, its numbers beside the paper's."""
-    from widthwise.analysis import ArmLabel
+    from widthwise.cli.labels import arm_labels
     from widthwise.records import read_study
     from widthwise.report.claims_text import claims_json
     from widthwise.report.reproduction import compare_study, comparison_markdown
-    from widthwise.study import arm_axes
 
-    study = read_study(store)
-    labels = {name: ArmLabel(**axes) for name, axes in arm_axes(study.spec).items()}
-    comparison = compare_study(study, labels)
+    comparison = compare_study(read_study(store), arm_labels(store))
     if output is ClaimsFormat.JSON:
         print(json.dumps(claims_json(comparison.verdicts), indent=1, ensure_ascii=False, allow_nan=False))
     else:

@@ -198,9 +198,11 @@ def report(
     margin: MarginOption = None,
 ) -> None:
     """Write one page to look at, and its figures as PNG and SVG."""
+    from widthwise.cli.labels import arm_labels
     from widthwise.report import study_page_data, write_report
 
-    for path in write_report(study_page_data(store, **given(margin=margin)), out):
+    data = study_page_data(store, labels=arm_labels(store), **given(margin=margin))
+    for path in write_report(data, out):
         print(path)
 
 

@@ -6,6 +6,7 @@ from widthwise.records.reader import (
     read_alignment,
     read_curves,
     read_layers,
+    read_spec,
     read_study,
     upgrade,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "read_alignment",
     "read_curves",
     "read_layers",
+    "read_spec",
     "read_study",
     "upgrade",
 ]

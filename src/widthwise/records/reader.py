@@ -6,8 +6,9 @@ A store of an older schema is read through a copy in memory that is brought up t
 import json
 import os
 import sqlite3
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 
 from widthwise.records.rows import (
@@ -116,13 +117,32 @@ def read_study(path: Path) -> StoredStudy:
         )
 
 
-def read_curves(path: Path) -> Mapping[int, tuple[tuple[int, float], ...]]:
-    """Trial id -> (step, training loss) in order; a trial without a curve is absent."""
-    curves: dict[int, list[tuple[int, float]]] = {}
+def read_spec(path: Path) -> str:
+    """The study's specification alone.
+
+    Raises:
+        ValueError: see `check_store`.
+    """
     with _reading(path) as connection:
-        for trial, step, loss in connection.execute(
-            "SELECT trial, step, loss FROM curve ORDER BY trial, step"
-        ):
+        return connection.execute("SELECT spec FROM study").fetchone()[0]
+
+
+def read_curves(
+    path: Path, *, trials: Collection[int] | None = None
+) -> Mapping[int, tuple[tuple[int, float], ...]]:
+    """Trial id -> (step, training loss) in order; a trial without a curve is absent.
+
+    Args:
+        trials: those that are read; None for all.
+    """
+    curves: dict[int, list[tuple[int, float]]] = {}
+    one = "SELECT trial, step, loss FROM curve WHERE trial = ? ORDER BY step"
+    with _reading(path) as connection:
+        if trials is None:
+            rows = connection.execute("SELECT trial, step, loss FROM curve ORDER BY trial, step")
+        else:
+            rows = chain.from_iterable(connection.execute(one, (trial,)) for trial in sorted(trials))
+        for trial, step, loss in rows:
             curves.setdefault(trial, []).append((step, loss))
     return {trial: tuple(points) for trial, points in curves.items()}
 
@@ -160,12 +180,12 @@ def _populations(connection: sqlite3.Connection) -> Iterator[PopulationRow]:
     for population, revision, from_step, trial in rows:
         members.setdefault(population, {}).setdefault(revision, (from_step, []))[1].append(trial)
     rows = connection.execute(
-        "SELECT id, status, seconds, split_from, micro_batches, recompute FROM population ORDER BY id"
+        "SELECT id, status, seconds, split_from, micro_batches, recompute, host FROM population ORDER BY id"
     )
-    for id_, status, seconds, split_from, pieces, again in rows:
+    for id_, status, seconds, split_from, pieces, again, host in rows:
         revisions = tuple(RevisionRow(step, tuple(trials)) for step, trials in members[id_].values())
         yield PopulationRow(
-            id_, PopulationStatus(status), seconds, revisions, split_from, pieces, bool(again)
+            id_, PopulationStatus(status), seconds, revisions, split_from, pieces, bool(again), host
         )
 
 

@@ -129,6 +129,7 @@ class PopulationRow:
         split_from: the population that this is a part of, if it is one.
         micro_batches: the pieces in which a step's batch runs.
         recompute: whether blocks are computed again in the backward pass.
+        host: the process that finished it, from 1 in the order of the study's hosts; None before.
     """
 
     id: int
@@ -138,6 +139,7 @@ class PopulationRow:
     split_from: int | None = None
     micro_batches: int = 1
     recompute: bool = False
+    host: int | None = None
 
     @property
     def completed(self) -> bool:

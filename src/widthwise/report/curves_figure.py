@@ -10,6 +10,7 @@ from widthwise.report.page_data import PageData, TrainingCurve
 from widthwise.report.ticks import all_dyadic, rate_ticks
 
 _MOST_CURVES = 300
+_CURVES_EACH = 12  # of a prescription, where there are so many that all of them together would be more
 _MOST_POINTS = 100
 _HEIGHT = 230
 
@@ -19,7 +20,8 @@ def curves_figure(data: PageData) -> Figure | None:
     usable = [curve for curve in data.curves if any(map(math.isfinite, curve.losses))]
     if not usable:
         return None
-    curves = _spread(sorted(usable, key=_seed_first), _MOST_CURVES)
+    most = max(_MOST_CURVES, _CURVES_EACH * len(data.analysis.results))
+    curves = _spread(sorted(usable, key=_seed_first), most)
     order = {result.prescription: k for k, result in enumerate(data.analysis.results)}
     names = list(dict.fromkeys([*order, *(curve.prescription for curve in curves)]))
     present = [name for name in names if any(curve.prescription == name for curve in curves)]
@@ -30,8 +32,9 @@ def curves_figure(data: PageData) -> Figure | None:
     ]
     if max(len(curve.steps) for curve in curves) > _MOST_POINTS:
         caption.append(f"At most {_MOST_POINTS} evenly spaced steps of each run are drawn.")
-    if len(curves) < len(usable):
-        caption.append(f"{len(curves)} of {len(usable)} runs are drawn, the first seeds before the others.")
+    count = max(len(usable), (data.curve_count or 0) - (len(data.curves) - len(usable)))
+    if len(curves) < count:
+        caption.append(f"{len(curves)} of {count} runs are drawn, the first seeds before the others.")
     return Figure(
         name="training-curves",
         title="Training curves",

@@ -28,6 +28,7 @@ class Figure:
         rows: that data, which joins the specification as it is: Altair would copy and check every value.
         widths: the number of widths that need a colour.
         image_note: what an image must say because nobody can choose it there.
+        paged: whether it grows by a panel or a row with each prescription, so that a page shows some at a time.
     """
 
     name: str
@@ -38,14 +39,20 @@ class Figure:
     rows: list[Row]
     widths: int
     image_note: str = ""
+    paged: bool = True
 
 
 def page_spec(figure: Figure) -> dict[str, Any]:
-    """The Vega-Lite specification for the page, which supplies title, caption and configuration itself."""
+    """The Vega-Lite specification with its data, without title, caption and configuration."""
+    return bare_spec(figure) | {"datasets": {"rows": figure.rows}}
+
+
+def bare_spec(figure: Figure) -> dict[str, Any]:
+    """The specification for a page, which supplies title, caption, configuration and the rows itself."""
     with alt.theme.enable("none"):
         spec: dict[str, Any] = figure.chart.to_dict()
     spec.pop("config", None)
-    return spec | {"description": figure.description, "datasets": {"rows": figure.rows}}
+    return spec | {"description": figure.description}
 
 
 def static_spec(figure: Figure) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """From a study's store to the values that the analysis and the page take."""
 
+import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from widthwise.analysis import MARGIN, Observation, TransferResult, transfer
+from widthwise.analysis import MARGIN, ArmLabel, FittedTable, Observation, TransferResult, fit_table, transfer
 from widthwise.records import (
     CellRow,
     StoredStudy,
@@ -17,7 +20,20 @@ from widthwise.records import (
     read_study,
 )
 from widthwise.report.alignment_series import arm_alignments
+from widthwise.report.cost_table import cost_page_table
+from widthwise.report.model_size import BYTES, parameter_count
 from widthwise.report.page_data import PageData, TrainingCurve
+from widthwise.report.page_table import PageTable
+from widthwise.report.paper_tables import (
+    evaluation_page_table,
+    metrics_page_table,
+    sensitivity_page_table,
+)
+
+MOST_CURVES = 2000
+"""So many curves are read at most; a figure draws fewer still."""
+MOST_FAILURES = 200
+"""So many trials that diverged or failed have a line of their own."""
 
 
 def observations(study: StoredStudy) -> tuple[Observation, ...]:
@@ -75,38 +91,49 @@ def study_transfer(study: StoredStudy, *, margin: float = MARGIN) -> TransferRes
     Raises:
         ValueError: too little in it to analyse.
     """
-    return _analyse(study, observations(study), margin)
+    seen = observations(study)
+    return _analyse(study, seen, fit_table(seen), margin)
 
 
-def study_page_data(store: Path, *, margin: float = MARGIN) -> PageData:
+def study_page_data(
+    store: Path, *, margin: float = MARGIN, labels: Mapping[str, ArmLabel] | None = None
+) -> PageData:
     """Read a store, analyse it as `study_transfer` does, and gather what its page shows.
 
     Args:
         store: the file.
         margin: the relative loss below which giving it up counts as transfer.
+        labels: what each prescription is made of, where it is known.
 
     Raises:
         ValueError: not a store, or too little in it to analyse.
     """
     study = read_study(store)
     seen = observations(study)
-    curves = read_curves(store)
+    table = fit_table(seen)
+    layers = read_layers(store)
     return PageData(
         title=study.name,
         observations=seen,
-        analysis=_analyse(study, seen, margin),
+        analysis=_analyse(study, seen, table, margin),
         predictions=predictions(study),
         counts=Counter(trial.status.value for trial in study.trials.values()),
-        curves=_curves(study, curves),
+        curves=_curves(store, study),
+        curve_count=len(study.cells),
         spec=study.spec,
         machine=study.hosts[-1] if study.hosts else {},
         failures=_failures(study),
-        alignment=arm_alignments(study, read_layers(store), read_alignment(store), curves),
+        labels=labels or {},
+        parameters=_parameters(study),
+        tables=_tables(study, table, labels or {}),
+        alignment=arm_alignments(study, layers, read_alignment(store), read_curves(store)) if layers else (),
     )
 
 
-def _analyse(study: StoredStudy, seen: tuple[Observation, ...], margin: float) -> TransferResult:
-    result = transfer(seen, base_width=kept_width(study, seen), margin=margin)
+def _analyse(
+    study: StoredStudy, seen: tuple[Observation, ...], table: FittedTable, margin: float
+) -> TransferResult:
+    result = transfer(table, base_width=kept_width(study, seen), margin=margin)
     return replace(result, notes=(*result.notes, *_sweep_notes(study)))
 
 
@@ -124,6 +151,38 @@ def _sweep_notes(study: StoredStudy) -> list[str]:
     return notes
 
 
+def _models(study: StoredStudy) -> Mapping[int, Mapping[str, Any]]:
+    """The recipe's model at every width."""
+    trials = {cell.width: cell.trial for cell in study.cells}
+    return {width: json.loads(study.trials[trial].recipe)["model"] for width, trial in sorted(trials.items())}
+
+
+def _parameters(study: StoredStudy) -> Mapping[int, int]:
+    counts = {width: parameter_count(model) for width, model in _models(study).items()}
+    return {width: count for width, count in counts.items() if count is not None}
+
+
+def _tables(study: StoredStudy, table: FittedTable, labels: Mapping[str, ArmLabel]) -> tuple[PageTable, ...]:
+    found = (
+        evaluation_page_table(table, labels),
+        metrics_page_table(table),
+        sensitivity_page_table(table, initial_loss(study)),
+        cost_page_table(study),
+    )
+    return tuple(one for one in found if one is not None)
+
+
+def initial_loss(study: StoredStudy) -> float | None:
+    """ln V, the loss of a model that knows nothing; None where models are the user's own.
+
+    The store keeps no loss at initialization; the reference models' is ln V up to the spread of their first logits.
+    """
+    models = _models(study).values()
+    if any(parameter_count(model) is None for model in models):
+        return None
+    return max(math.log(model.get("vocabulary", BYTES)) for model in models)
+
+
 def kept_width(study: StoredStudy, seen: tuple[Observation, ...]) -> int | None:
     """The width whose best rate is kept: the base width if every arm has it and a larger one; else None, each's own."""
     widths: dict[str, set[int]] = {}
@@ -133,9 +192,20 @@ def kept_width(study: StoredStudy, seen: tuple[Observation, ...]) -> int | None:
     return study.base_width if known else None
 
 
-def _curves(
-    study: StoredStudy, points: Mapping[int, tuple[tuple[int, float], ...]]
-) -> tuple[TrainingCurve, ...]:
+def _curves(store: Path, study: StoredStudy) -> tuple[TrainingCurve, ...]:
+    """The curves of every run, or of so many that a figure can choose among them: whole seeds, the first ones."""
+    seeds = Counter(cell.seed for cell in study.cells)
+    kept, count = set[int](), 0
+    for seed in sorted(seeds):
+        if count and count + seeds[seed] > MOST_CURVES:
+            break
+        kept, count = kept | {seed}, count + seeds[seed]
+    cells = [cell for cell in study.cells if cell.seed in kept]
+    step = max(1, math.ceil(len(cells) / MOST_CURVES))
+    cells = cells[::step]
+    points = read_curves(
+        store, trials={cell.trial for cell in cells} if len(cells) < len(study.cells) else None
+    )
     return tuple(
         TrainingCurve(
             prescription=cell.arm,
@@ -145,16 +215,22 @@ def _curves(
             steps=tuple(step for step, _ in points[cell.trial]),
             losses=tuple(loss for _, loss in points[cell.trial]),
         )
-        for cell in study.cells
+        for cell in cells
         if cell.trial in points
     )
 
 
 def _failures(study: StoredStudy) -> tuple[str, ...]:
+    """A line for each, failed trials before diverged ones, and one that counts those that are left out."""
     cells: dict[int, list[CellRow]] = {}
     for cell in study.cells:
         cells.setdefault(cell.trial, []).append(cell)
-    return tuple(_failure(t, cells[t.id]) for t in study.trials.values() if t.reason is not None)
+    ended = [trial for trial in study.trials.values() if trial.reason is not None]
+    if len(ended) > MOST_FAILURES:
+        ended.sort(key=lambda trial: trial.status is not TrialStatus.FAILED)
+    lines = [_failure(trial, cells[trial.id]) for trial in ended[:MOST_FAILURES]]
+    rest = len(ended) - len(lines)
+    return (*lines, f"and {rest} more, which `widthwise study export` lists") if rest else tuple(lines)
 
 
 def _failure(trial: TrialRow, cells: list[CellRow]) -> str:

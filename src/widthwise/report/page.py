@@ -9,8 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from widthwise.report.alignment_table import alignment_rows
-from widthwise.report.figure import Figure, page_spec, schema_version
+from widthwise.report.compact import compact
+from widthwise.report.figure import Figure, bare_spec, schema_version
 from widthwise.report.figures import make_figures
+from widthwise.report.filters import FEW, arm_parts, page_filters
 from widthwise.report.numbers import percent, short_percent
 from widthwise.report.page_data import PageData
 from widthwise.report.palette import chart_config
@@ -18,6 +20,8 @@ from widthwise.report.tables import BADGES, CELL_COLUMNS, assumptions, cell_rows
 from widthwise.report.words import answer, headline, level_text, noise_sentence
 
 _HARMLESS = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&'\u2028\u2029"})
+PANELS = 12
+"""So many prescriptions have their panels on the page at once; the reader asks for more, or chooses."""
 COUNT_ORDER = ("completed", "diverged", "failed", "pending")
 
 
@@ -33,8 +37,12 @@ def render_page(data: PageData, figures: tuple[Figure, ...] | None = None) -> st
     figures = make_figures(data) if figures is None else figures
     analysis = data.analysis
     widths = max((figure.widths for figure in figures), default=1)
+    names = [result.prescription for result in analysis.results]
     payload = {
-        "figures": {figure.name: page_spec(figure) for figure in figures},
+        "names": names,
+        "arms": arm_parts(names, data.labels),
+        "panels": PANELS,
+        "figures": {figure.name: _figure(figure) for figure in figures},
         "light": chart_config(widths, dark=False),
         "dark": chart_config(widths, dark=True),
     }
@@ -53,7 +61,9 @@ def render_page(data: PageData, figures: tuple[Figure, ...] | None = None) -> st
         verdict_rows=verdict_rows(data),
         assumptions=assumptions(data),
         figures=figures,
-        prescriptions=[result.prescription for result in analysis.results],
+        filters=page_filters(names, (c.width for r in analysis.results for c in r.cells), data.labels),
+        few=len(names) <= FEW,
+        paged=len(names) > PANELS,
         noise=noise_sentence(analysis),
         counts=[(name, data.counts[name]) for name in counts],
         alignment_rows=alignment_rows(data),
@@ -62,6 +72,12 @@ def render_page(data: PageData, figures: tuple[Figure, ...] | None = None) -> st
         payload=safe_json(payload),
         bundle=_bundle(),
     )  # fmt: skip
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    spec = bare_spec(figure)
+    rising = figure.paged and "facet" not in spec
+    return {"spec": spec, "tables": compact(figure.rows), "paged": figure.paged, "rising": rising}
 
 
 def safe_json(value: Any) -> Markup:

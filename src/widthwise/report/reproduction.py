@@ -1,29 +1,32 @@
 """A study beside the paper, as one Markdown document: claims, exponents, losses as in Table E1, transfer metrics."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from widthwise.analysis import (
     ArmLabel,
     ClaimVerdict,
-    EvaluationEntry,
     EvaluationTable,
     Evidence,
     FittedTable,
-    Metric,
     TransferMetrics,
     evaluation_table,
     fit_table,
     judge_claims,
     transfer_metrics,
 )
-from widthwise.analysis.evaluation_table import EvaluationColumn
-from widthwise.analysis.published import CITATION, rate_laws
+from widthwise.analysis.published import CITATION
 from widthwise.records import StoredStudy
 from widthwise.report.claims_text import claims_markdown, interval_text
 from widthwise.report.from_store import kept_width, observations, predictions
 from widthwise.report.numbers import MISSING, fixed
+from widthwise.report.paper_text import (
+    column_title,
+    entry_text,
+    metric_text,
+    published_exponents,
+    published_text,
+)
 
 
 @dataclass(frozen=True)
@@ -100,42 +103,6 @@ def exponents_markdown(comparison: Comparison) -> str:
     return _table(head, rows)
 
 
-def published_exponents(label: ArmLabel | None) -> str:
-    """The paper's fitted exponents for a setting, both sweeps: "−0.94, −0.95"; empty where it states none."""
-    if label is None or (label.optimizer, label.prescription, label.constants) != (
-        "adam",
-        "global",
-        "default",
-    ):
-        return ""
-    found = [
-        law.exponent
-        for law in rate_laws()
-        if (law.parameterization, law.horizon) == (label.parameterization, label.horizon)
-    ]
-    return ", ".join(fixed(exponent, 2) for exponent in found)
-
-
-def column_title(column: EvaluationColumn) -> str:
-    """A setting in words, its defaults left out: "full, optimal constants"."""
-    words = [column.prescription]
-    words += [f"{column.constants} constants"] if column.constants != "default" else []
-    words += [f"epsilon {column.epsilon}"] if column.epsilon not in ("constant", "none") else []
-    words += [f"weight decay {column.weight_decay}"] if column.weight_decay != "none" else []
-    words += [column.horizon] if column.horizon != "fixed" else []
-    return ", ".join(words)
-
-
-def entry_text(entry: EvaluationEntry | None) -> str:
-    """A loss with its half-width: "2.5712 ± 0.0031"; a lowest mean that is no fitted optimum has a "≤"."""
-    if entry is None:
-        return MISSING
-    if not entry.bracketed:
-        return f"≤ {fixed(entry.loss, 4)}"
-    half = "" if entry.half_width is None else f" ± {fixed(entry.half_width, 4)}"
-    return f"{fixed(entry.loss, 4)}{half}"
-
-
 def evaluation_markdown(table: EvaluationTable) -> str:
     """The study's rows and under each family the paper's, in the same columns."""
     head = ("optimizer", "parameterization", "width", *(column_title(c) for c in table.columns))
@@ -149,11 +116,6 @@ def evaluation_markdown(table: EvaluationTable) -> str:
     return _table(head, rows)
 
 
-def published_text(entry: EvaluationEntry | None) -> str:
-    """One of the paper's losses, in its three decimals."""
-    return MISSING if entry is None else fixed(entry.loss, 3)
-
-
 def metrics_markdown(metrics: Iterable[TransferMetrics]) -> str:
     """Fit error, robustness and asymptotic gap, one row a prescription, with what they must not be used for."""
     head = ("prescription", "E, relative", "kappa", "R(inf), nats", "alpha", "beta", "gamma", "beware")
@@ -162,17 +124,6 @@ def metrics_markdown(metrics: Iterable[TransferMetrics]) -> str:
         values = (m.fit_error, m.kappa, m.gap, m.alpha, m.beta, m.gamma)
         rows.append((m.prescription, *(metric_text(value) for value in values), "; ".join(m.flags)))
     return _table(head, rows)
-
-
-def metric_text(metric: Metric | None) -> str:
-    """A metric with its interval, to four decimals where it is small."""
-    if metric is None:
-        return MISSING
-    digits = 4 if math.fabs(metric.estimate) < 0.1 else 3
-    if metric.interval is None:
-        return fixed(metric.estimate, digits)
-    low, high = fixed(metric.interval.low, digits), fixed(metric.interval.high, digits)
-    return f"{fixed(metric.estimate, digits)} [{low}, {high}]"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -13,12 +13,24 @@ from widthwise.analysis.result import (
 )
 from widthwise.report.numbers import excess_text, fixed, listing, percent, percent_range, short_percent
 
+_COUNTED = {
+    Verdict.TRANSFERS: "transfer the best learning rate",
+    Verdict.DOES_NOT: "do not",
+    Verdict.UNDECIDED: "are undecided",
+}
 VERDICT_SIGNS = {Verdict.TRANSFERS: "✓", Verdict.DOES_NOT: "✗", Verdict.UNDECIDED: "?"}
 
 
+MOST_NAMES = 12
+"""Up to so many prescriptions are named in a sentence; of more their number is said."""
+
+
 def headline(analysis: TransferResult) -> str:
-    """One sentence that names every prescription under its verdict."""
+    """One sentence that names every prescription under its verdict, or counts them where there are many."""
     names = {verdict: _names(analysis, verdict) for verdict in Verdict}
+    if len(analysis.results) > MOST_NAMES:
+        counts = [f"{len(names[verdict])} {word}" for verdict, word in _COUNTED.items() if names[verdict]]
+        return f"Of {len(analysis.results)} prescriptions {listing(counts)}."
     good, bad, open_ = names[Verdict.TRANSFERS], names[Verdict.DOES_NOT], names[Verdict.UNDECIDED]
     if not (good or bad or open_):
         return "The table holds no prescription to judge."

@@ -12,11 +12,15 @@ from widthwise.report.page import render_page
 from widthwise.report.page_data import PageData
 
 PAGE_NAME = "report.html"
+MOST_PANELS = 24
 _SCALE = 2.0  # pixels of a PNG per pixel of the drawing
 
 
 def write_report(data: PageData, folder: Path | str) -> tuple[Path, ...]:
     """Write `report.html` and the figures, and give the paths of what was written, the page first.
+
+    Figures with a panel for each prescription become images only of at most `MOST_PANELS` prescriptions: an image of
+    more is no longer looked at, and takes minutes; the page draws them all, and saves what it shows.
 
     Everything is drawn first, written next to its place, and only then moved there: a file is either the old one or
     the whole new one.
@@ -30,11 +34,12 @@ def write_report(data: PageData, folder: Path | str) -> tuple[Path, ...]:
     """
     target = Path(folder)
     figures = make_figures(data)
-    names = [PAGE_NAME, *(f"{figure.name}{kind}" for figure in figures for kind in (".png", ".svg"))]
+    drawn = [f for f in figures if not f.paged or len(data.analysis.results) <= MOST_PANELS]
+    names = [PAGE_NAME, *(f"{figure.name}{kind}" for figure in drawn for kind in (".png", ".svg"))]
     check_target(target, names)
     contents = [
         render_page(data, figures).encode(),
-        *(image for figure in figures for image in figure_images(figure)),
+        *(image for figure in drawn for image in figure_images(figure)),
     ]
     return write_all(target, dict(zip(names, contents, strict=True)))
 
@@ -63,8 +68,8 @@ def check_target(folder: Path, names: list[str]) -> None:
 def figure_images(figure: Figure) -> tuple[bytes, bytes]:
     """A figure as PNG and SVG."""
     spec, version = static_spec(figure), schema_version()
-    png = vl_convert.vegalite_to_png(spec, vl_version=version, scale=_SCALE)
-    return png, vl_convert.vegalite_to_svg(spec, vl_version=version).encode()
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=version)
+    return vl_convert.svg_to_png(svg, scale=_SCALE), svg.encode()
 
 
 def write_all(folder: Path, contents: dict[str, bytes]) -> tuple[Path, ...]:

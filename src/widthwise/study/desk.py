@@ -56,6 +56,7 @@ class Desk:
         writer: StoreWriter,
         corpus: "Corpus | None",
         tracker: Tracker,
+        study: StoredStudy,
         *,
         longest_first: bool,
         more: More = lambda writer, study: False,
@@ -68,7 +69,7 @@ class Desk:
         self._losses: dict[int, int] = {}
         self._begun: dict[int, int] = {}
         self._too_many: dict[str, tuple[int, OutOfMemory]] = {}
-        self._read()
+        self._take_in(study)
         self._go_on()
 
     @property
@@ -184,9 +185,13 @@ class Desk:
             self._read()
 
     def _read(self) -> None:
-        """Take in the store: at the start, and when it has other populations, or other revisions, than before."""
-        self._study = read_study(self.job.store)
-        self._tracker.read(self._study)
+        """Take in the store when it has other populations, or other revisions, than before."""
+        study = read_study(self.job.store)
+        self._tracker.read(study)
+        self._take_in(study)
+
+    def _take_in(self, study: StoredStudy) -> None:
+        self._study = study
         waiting = [p for p in self._study.pending_populations() if p.id not in self._at_work]
         if self._longest_first:
             waiting.sort(key=lambda p: -self._tracker.work_of(p.id))

@@ -178,7 +178,7 @@ def train_pending(
         measure = parse_spec(study.spec).spec.measure
         job = Job(study.spec, study.corpus, crew.device, store.absolute(), checkpoint_seconds, measure)
         tracker = Tracker(study, listener)
-        desk = Desk(job, writer, corpus, tracker, longest_first=crew.longest_first, more=more)
+        desk = Desk(job, writer, corpus, tracker, study, longest_first=crew.longest_first, more=more)
         crew.train(desk, corpus)
         remove_checkpoints(store)
     return read_study(store)

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from widthwise.records import PopulationStatus, StoredStudy
 from widthwise.study.own_spec import OWN
-from widthwise.study.recipe import Recipe
+from widthwise.study.recipe import Recipe, canonical_json
+
+if TYPE_CHECKING:
+    from widthwise.train import Recipe as TrainRecipe
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,9 @@ def workloads(study: StoredStudy) -> Mapping[int, Workload]:
     from widthwise.study.runner import train_recipe
 
     loads: dict[int, Workload] = {}
+    alone: dict[
+        str, Workload
+    ] = {}  # one member of a shape: a large study has many populations and few shapes
     for population in study.populations:
         if population.status is PopulationStatus.SPLIT:
             continue
@@ -32,17 +39,25 @@ def workloads(study: StoredStudy) -> Mapping[int, Workload]:
         if stored["model"]["kind"] == OWN:
             loads[population.id] = _own(stored)
             continue
-        recipe = train_recipe(stored)
-        members = len(population.trials)
-        tokens = members * recipe.schedule.steps * recipe.batch * recipe.model.context
-        loads[population.id] = Workload(
-            width=recipe.model.width,
-            members=members,
-            steps=recipe.schedule.steps,
-            tokens=tokens,
-            work=float(tokens) * recipe.model.parameter_count,
+        shape = canonical_json({key: stored[key] for key in ("model", "schedule", "batch")})
+        if shape not in alone:
+            alone[shape] = _alone(train_recipe(stored))
+        one, members = alone[shape], len(population.trials)
+        loads[population.id] = replace(
+            one, members=members, tokens=members * one.tokens, work=members * one.work
         )
     return loads
+
+
+def _alone(recipe: "TrainRecipe") -> Workload:
+    tokens = recipe.schedule.steps * recipe.batch * recipe.model.context
+    return Workload(
+        width=recipe.model.width,
+        members=1,
+        steps=recipe.schedule.steps,
+        tokens=tokens,
+        work=float(tokens) * recipe.model.parameter_count,
+    )
 
 
 def _own(recipe: Recipe) -> Workload:

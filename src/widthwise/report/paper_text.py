@@ -1,0 +1,60 @@
+"""Settings, losses and metrics as text: the same in documents and on pages."""
+
+import math
+
+from widthwise.analysis import ArmLabel, EvaluationColumn, EvaluationEntry, Metric
+from widthwise.analysis.published import rate_laws
+from widthwise.report.numbers import MISSING, fixed
+
+
+def published_exponents(label: ArmLabel | None) -> str:
+    """The paper's fitted exponents for a setting, both sweeps: "−0.94, −0.95"; empty where it states none."""
+    if label is None or (label.optimizer, label.prescription, label.constants) != (
+        "adam",
+        "global",
+        "default",
+    ):
+        return ""
+    found = [
+        law.exponent
+        for law in rate_laws()
+        if (law.parameterization, law.horizon) == (label.parameterization, label.horizon)
+    ]
+    return ", ".join(fixed(exponent, 2) for exponent in found)
+
+
+def column_title(column: EvaluationColumn) -> str:
+    """A setting in words, its defaults left out: "full, optimal constants"."""
+    words = [column.prescription]
+    words += [f"{column.constants} constants"] if column.constants != "default" else []
+    words += [f"epsilon {column.epsilon}"] if column.epsilon not in ("constant", "none") else []
+    words += ["no epsilon"] if column.epsilon == "none" else []
+    words += [f"weight decay {column.weight_decay}"] if column.weight_decay != "none" else []
+    words += [column.horizon] if column.horizon != "fixed" else []
+    return ", ".join(words)
+
+
+def entry_text(entry: EvaluationEntry | None) -> str:
+    """A loss with its half-width: "2.5712 ± 0.0031"; a lowest mean that is no fitted optimum has a "≤"."""
+    if entry is None:
+        return MISSING
+    if not entry.bracketed:
+        return f"≤ {fixed(entry.loss, 4)}"
+    half = "" if entry.half_width is None else f" ± {fixed(entry.half_width, 4)}"
+    return f"{fixed(entry.loss, 4)}{half}"
+
+
+def published_text(entry: EvaluationEntry | None) -> str:
+    """One of the paper's losses, in its three decimals."""
+    return MISSING if entry is None else fixed(entry.loss, 3)
+
+
+def metric_text(metric: Metric | None) -> str:
+    """A metric with its interval, to four decimals where it is small."""
+    if metric is None:
+        return MISSING
+    digits = 4 if math.fabs(metric.estimate) < 0.1 else 3
+    if metric.interval is None:
+        return fixed(metric.estimate, digits)
+    low, high = fixed(metric.interval.low, digits), fixed(metric.interval.high, digits)
+    return f"{fixed(metric.estimate, digits)} [{low}, {high}]"
