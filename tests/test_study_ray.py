@@ -4,16 +4,19 @@ import os
 import secrets
 import signal
 import sqlite3
+import subprocess
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from study_example import command, one_thread, snapshot, tiny_source, write_corpus
-from test_study_kills import results
+from study_example import command, one_thread, snapshot, tiny_source, tiny_text, write_corpus
+from study_kills import PATIENCE, attempts, kill_until_done
+from test_study_kills import COMMAND, ONE_THREAD, check_history, results
 from test_study_own import source
 from test_study_processes import SPEC
 from widthwise.study import Local, Ray, RunState, TrainingError, run_study
@@ -168,6 +171,39 @@ def test_an_error_on_the_cluster_is_one_here(cluster: str) -> None:
         assert crew.sharing == 2
     with pytest.raises(ValueError, match="no node of the Ray cluster has a GPU now"), Ray().open("cuda"):
         pass
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_killed_writer_loses_nothing(cluster: str, tmp_path: Path) -> None:
+    """The command is killed twice within its run; the cluster stays, and trains nothing for a writer that is gone."""
+    import ray
+
+    (tmp_path / "spec.yaml").write_text(
+        tiny_text(write_corpus(tmp_path), training={"steps": 800, "batch": 2})
+    )
+    address = ray.get_runtime_context().gcs_address
+    options = ("--executor", "ray", "--address", address)
+
+    def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+        with log.open("wb") as file:
+            return subprocess.Popen(
+                [*COMMAND, *arguments], stdout=file, stderr=file, env={**ONE_THREAD, "RAY_AUTH_MODE": "token"}
+            )
+
+    (tmp_path / "whole").mkdir()
+    began = time.monotonic()
+    arguments = attempts(tmp_path, tmp_path / "whole" / "s.sqlite", options)
+    assert start(arguments, tmp_path / "whole.txt").wait(PATIENCE) == 0, (tmp_path / "whole.txt").read_text()
+    seconds = time.monotonic() - began
+    found = kill_until_done(tmp_path, start, [0.6 * seconds, 0.8 * seconds], options)["stores"]
+    whole = results(tmp_path / "whole" / "s.sqlite")
+    for store, seen in found.items():
+        check_history(Path(store), seen, whole, in_order=False)
+    ends = time.monotonic() + PATIENCE
+    while training(cluster) and time.monotonic() < ends:
+        time.sleep(0.1)
+    assert training(cluster) == []
 
 
 def test_without_ray_the_command_says_what_to_install(

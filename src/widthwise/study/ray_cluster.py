@@ -71,7 +71,10 @@ def _opened(address: str | None, device: str) -> "Iterator[Crew]":
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             where = "here" if address is None else f"at {address!r}"
-            raise ValueError(f"no Ray cluster can be started or joined {where}: {error}") from error
+            raise ValueError(
+                f"no Ray cluster can be started or joined {where}: {error}; is it up, and if it asks for a token, is "
+                "RAY_AUTH_MODE=token set?"
+            ) from error
     try:
         gpus = ray.cluster_resources().get("GPU", 0)
         if device == "cuda" and gpus < 1:
