@@ -2,13 +2,12 @@
 
 import json
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from widthwise.records import StoredStudy, read_alignment, read_curves, read_layers, read_study
+from widthwise.records import StoredStudy, best_runs, read_alignment, read_curves, read_layers, read_study
 from widthwise.study.arms import RULES
 from widthwise.theory import PARAMETERIZATIONS, SOLVER_QUANTITIES, OptimizerRule, Parameterization, Role
 
@@ -89,30 +88,16 @@ def _arm(study: StoredStudy, arm: str | None) -> str:
 
 
 def _best_runs(study: StoredStudy, arm: str) -> tuple[dict[int, float], dict[int, Run]]:
-    """Each width's rate of lowest mean validation loss over seeds, and the trials there: id -> (width, seed)."""
-    cells: dict[int, dict[float, dict[int, int]]] = defaultdict(lambda: defaultdict(dict))
-    for cell in study.cells:
-        if cell.arm == arm:
-            cells[cell.width][cell.learning_rate][cell.seed] = cell.trial
-    rates: dict[int, float] = {}
-    runs: dict[int, Run] = {}
-    for width, grid in cells.items():
-        means = {rate: _mean_loss(study, trials.values()) for rate, trials in grid.items()}
-        trained = {rate: mean for rate, mean in means.items() if mean is not None}
-        if not trained:
-            raise ValueError(
-                f"arm {arm!r} has no learning rate at width {width} that trained to its end with every seed; finish "
-                "the study, or give it lower rates"
-            )
-        rates[width] = min(trained, key=lambda rate: trained[rate])
-        runs |= {trial: (width, seed) for seed, trial in grid[rates[width]].items()}
-    return rates, runs
-
-
-def _mean_loss(study: StoredStudy, trials: Iterable[int]) -> float | None:
-    losses = [study.trials[trial].validation_loss for trial in trials]
-    finished = [loss for loss in losses if loss is not None]
-    return math.fsum(finished) / len(finished) if len(finished) == len(losses) else None
+    """Each width's best rate, and the trials there: id -> (width, seed)."""
+    found = best_runs(study, arm)
+    lacking = {cell.width for cell in study.cells if cell.arm == arm} - {one.width for one in found}
+    if lacking:
+        raise ValueError(
+            f"arm {arm!r} has no learning rate at width {min(lacking)} that trained to its end with every seed; finish "
+            "the study, or give it lower rates"
+        )
+    rates = {one.width: one.learning_rate for one in found}
+    return rates, {trial: (one.width, seed) for one in found for seed, trial in one.trials.items()}
 
 
 def _steps(recipe: Mapping[str, Any]) -> int:
