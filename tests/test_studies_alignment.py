@@ -22,7 +22,7 @@ sys.path.insert(0, str(STUDY))
 
 import plan  # noqa: E402
 from run import all_jobs  # noqa: E402
-from summarize import blocks, main  # noqa: E402
+from summarize import PAGE, blocks, main, replaced  # noqa: E402
 
 CONFIG = plan.load_config(STUDY / "base.yaml")
 CASES = plan.cases(CONFIG)
@@ -106,6 +106,17 @@ def test_the_noise_of_arms_against_seeds_by_hand() -> None:
     assert blocks(again)[1:] == (sigma, freedom)  # the same runs under another name count once
 
 
+def test_the_page_holds_the_tables_of_the_stores(capsys: pytest.CaptureFixture[str]) -> None:
+    """After other stores: `python studies/alignment/summarize.py studies/alignment/stores.tar.gz --write`."""
+    assert main([str(STUDY / "stores.tar.gz")]) == 0
+    printed = capsys.readouterr().out
+    page = PAGE.read_text("utf-8")
+    assert replaced(page, printed.removesuffix("\n")) == page
+    assert "| adafactor-mup | - | 1024 | not run |" in printed
+    with pytest.raises(ValueError, match="once each"):
+        replaced("", printed)
+
+
 @pytest.mark.slow
 def test_the_whole_experiment_at_a_small_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, str(STUDY / "run.py"), "--smoke", "--gpus", "0", "--cases", "adam-standard"]
@@ -117,4 +128,4 @@ def test_the_whole_experiment_at_a_small_size(tmp_path: Path, capsys: pytest.Cap
     printed = capsys.readouterr().out
     for title in ("Measured exponents", "How far the best rate moved", "Differences at the largest width"):
         assert f"### {title}" in printed
-    assert "| adam-standard | measured - (full) |" in printed
+    assert "| adam-standard | measured - (full" in printed  # alone, or as the nearest preset

@@ -85,6 +85,7 @@ def figure(stores: dict[str, Path], arm: str) -> Figure:
             f"At the base width's best rate under {arm} alignment's rates.",
             "Coloured: the ratio of each width, mean over layers and seeds, a diagnostic.",
             "Dashed: the exponent over widths, with its 95 % interval; 1/2 is no alignment, 1 is full.",
+            f"What is above {HIGHEST} is drawn there.",
         ),
         description="Log alignment ratios by width and their exponents over training, for each case and role.",
         chart=chart,

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from plan import PRESETS, Case, Config, constant_name
 
-from widthwise.analysis import Observation
+from widthwise.analysis import Observation, Weighting
 from widthwise.records import read_study
 from widthwise.study.measured_rates import MeasuredStore, read_measured
 
@@ -58,10 +59,7 @@ class Stores:
 
     def measured(self, case: Case, arm: str, **options: object) -> MeasuredStore | str:
         """The exponents measured under an arm's rates, or why there are none."""
-        try:
-            return read_measured(self.path(case, "measure"), arm=arm, **options)  # pyright: ignore
-        except ValueError as error:
-            return str(error)
+        return read_or_reason(self.path(case, "measure"), arm, **options)  # pyright: ignore
 
     def runs(self, case: Case) -> Runs | None:
         """All runs of a case; None before its base width is done."""
@@ -90,6 +88,15 @@ class Stores:
             if math.log2(o.rate) == rates.get(o.prescription)
         ]
         return Runs(case, tuple(grid), tuple(kept), x, (value, at))
+
+
+@cache
+def read_or_reason(store: Path, arm: str, weighting: Weighting | None = None) -> MeasuredStore | str:
+    """The exponents measured under an arm's rates, or why there are none."""
+    try:
+        return read_measured(store, arm=arm, weighting=weighting)
+    except ValueError as error:
+        return str(error)
 
 
 def renamed(o: Observation, arm: str) -> Observation:

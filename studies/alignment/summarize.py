@@ -8,24 +8,25 @@ STORES is a folder of stores, or the `stores.tar.gz` that `run.py` made. What is
 
 import argparse
 import math
-import re
 import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from plan import Case, Config, cases, load_config
 from progress import exponents_over_training, ratios_over_training, write_figure
-from stored import ARMS, Runs, Stores
+from stored import ARMS, Runs, Stores, best_rate
 
-from widthwise.analysis import Interval, Observation, TransferResult, Weighting, transfer
+from widthwise.analysis import CellStatus, Interval, Observation, TransferResult, Weighting, transfer
 from widthwise.analysis.noise import student_quantile
 from widthwise.study.arms import RULES
 from widthwise.study.measured_rates import MeasuredStore
 from widthwise.theory import (
     ALIGNMENTS,
+    MATRIX_ROLES,
     PARAMETERIZATIONS,
     PRESCRIPTIONS,
     Prescription,
@@ -38,6 +39,7 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "alignment-experiment.md"
 BEGIN, END = "<!-- tables: made by studies/alignment/summarize.py -->", "<!-- /tables -->"
 LEVEL = 0.95
+NOT_RUN = "not run"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -57,6 +59,27 @@ def interval(one: object, digits: int = 2) -> str:
     return f"{float(value):.{digits}f} ({float(low):.{digits}f} to {float(high):.{digits}f})"
 
 
+def has_series(stores: Stores, config: Config, case: Case) -> bool:
+    """Whether a case's alignment can be read as exponents under the first measured arm's rates."""
+    return isinstance(stores.measured(case, config["measured_arms"][0]), MeasuredStore)
+
+
+def run_table(stores: Stores, config: Config) -> str:
+    """Which studies there are: how many models trained to the end, and how many diverged."""
+    larges = (f"large-{width}" for width in config["large_widths"])
+    studies = ("coarse", "base", "measure", "small", "transferred", *larges)
+    rows = [[case.name, *(_count(stores, case, study) for study in studies)] for case in cases(config)]
+    return table(("case", *studies), rows) if any(set(row[1:]) != {NOT_RUN} for row in rows) else ""
+
+
+def _count(stores: Stores, case: Case, study: str) -> str:
+    trials = {o.run: o.loss for o in stores.rows(case, study)}
+    diverged = sum(loss is None for loss in trials.values())
+    if not trials:
+        return NOT_RUN
+    return f"{len(trials)}, {diverged} diverged" if diverged else f"{len(trials)}"
+
+
 # Alignment
 
 
@@ -68,7 +91,8 @@ def exponent_table(stores: Stores, config: Config) -> str:
             found = stores.measured(case, arm)
             if isinstance(found, str):
                 if stores.path(case, "measure").exists():
-                    rows.append([case.name, arm, found.partition(": ")[2], "", "", "", "", ""])
+                    why = found.partition(": ")[2].partition(";")[0]
+                    rows.append([case.name, arm, "-", *["-"] * 4, why])
                 continue
             for role, own in found.roles.items():
                 rate = found.solution.interval(role)
@@ -86,10 +110,9 @@ def ratio_table(stores: Stores, config: Config) -> str:
     """The ratios of each width in the middle of training and at its end: a diagnostic, no exponent."""
     rows: list[list[str]] = []
     for case in cases(config):
-        path = stores.path(case, "measure")
-        if not path.exists():
+        if not has_series(stores, config, case):
             continue
-        found = ratios_over_training(path, config["measured_arms"][0])
+        found = ratios_over_training(stores.path(case, "measure"), config["measured_arms"][0])
         times = sorted({time for *_, time in found})
         for role in ("hidden", "readout"):
             for quantity in ("alpha", "u"):
@@ -119,10 +142,9 @@ def progress_table(stores: Stores, config: Config) -> str:
     """Alpha and u as exponents over widths at some times of training, by role."""
     rows: list[list[str]] = []
     for case in cases(config):
-        path = stores.path(case, "measure")
-        if not path.exists():
+        if not has_series(stores, config, case):
             continue
-        series = exponents_over_training(path, config["measured_arms"][0])
+        series = exponents_over_training(stores.path(case, "measure"), config["measured_arms"][0])
         shown = [t for i, t in enumerate(sorted(series)) if i % 2 == 0]
         for role in ("hidden", "readout"):
             for quantity in ("alpha", "u", "omega"):
@@ -162,38 +184,121 @@ def analysed(runs: Runs, largest: int) -> TransferResult | str:
 
 
 def drift_tables(stores: Stores, config: Config) -> tuple[str, str]:
-    """How far each arm's best rate moved against every assumption's prediction, and each assumption's mean miss."""
+    """How far each arm's best rate moved against every assumption's prediction, and how far off each one is."""
     rows: list[list[str]] = []
     scores: list[list[str]] = []
+    names = (*ALIGNMENTS, "measured")
+    for case in cases(config):
+        for width in config["large_widths"]:
+            found = drifts(stores, config, case, width)
+            if found is None:
+                rows.append([case.name, "-", str(width), NOT_RUN, *["-"] * len(names)])
+                continue
+            octaves = math.log2(width / config["base_width"])
+            for one in found:
+                where = interval(one.moved) if one.moved else one.why
+                cells = [_foreseen(one.foreseen.get(name), octaves, one.moved) for name in names]
+                rows.append([case.name, one.arm, str(width), where, *cells])
+            distinct = [one for one in found if one.moved is not None and one.twin is None]
+            if distinct:
+                misses = (_miss(distinct, name, octaves) for name in names)
+                scores.append([case.name, str(width), str(len(distinct)), *misses])
+    head = ("case", "arm", "width", "best rate moved by, octaves", *names)
+    return table(head, rows), table(("case", "width", "arms", *names), scores)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far one arm's best rate moved, and what was foreseen.
+
+    Args:
+        moved: log2(best rate at the width / best rate at the base); None if one of them was not found.
+        why: what is missing, then.
+        foreseen: assumption -> octaves a doubling of the width: low, value, high.
+        twin: an earlier arm with the same runs at the width.
+    """
+
+    arm: str
+    moved: Interval | None
+    why: str
+    foreseen: dict[str, tuple[float, float, float]]
+    twin: str | None
+
+
+def drifts(stores: Stores, config: Config, case: Case, width: int) -> list[Drift] | None:
+    """Every arm's drift from the base width to a large one; None where the large one was not run."""
+    runs = stores.runs(case)
+    result = "" if runs is None else analysed(runs, width)
+    if runs is None or isinstance(result, str):
+        return None
+    measured = stores.measured(case, config["measured_arms"][0])
+    own = {"measured": measured.prescription} if isinstance(measured, MeasuredStore) else {}
+    own["constant"] = PRESCRIPTIONS["full"]
+    found: list[Drift] = []
+    seen: dict[frozenset[object], str] = {}
+    for one in result.results:
+        arm = PRESCRIPTIONS.get(one.prescription) or own.get(one.prescription)
+        if arm is None or (one.prescription == "constant" and runs.constant[0] == 1):
+            continue  # a constant of 1 is full alignment again
+        last = frozenset(o.run for o in runs.grid if (o.prescription, o.width) == (one.prescription, width))
+        twin = seen.get(last)
+        seen.setdefault(last, one.prescription)
+        moved = _moved(one.regret.offset)
+        ends = {cell.width: cell.status for cell in (one.cells[-1], one.cells[0])}
+        why = "; ".join(f"at {n}: {s}" for n, s in sorted(ends.items()) if s is not CellStatus.BRACKETED)
+        found.append(Drift(one.prescription, moved, why, predictions(case, arm, measured), twin))
+    return found
+
+
+def _miss(found: Sequence[Drift], name: str, octaves: float) -> str:
+    """The mean over arms of moved - predicted, as if their errors were one, and how many intervals it meets.
+
+    The arms share the base width's runs. sd(mean) is at most the mean of the sds, whatever the correlation.
+    """
+    known = [
+        (one.moved, one.foreseen[name]) for one in found if one.moved is not None and name in one.foreseen
+    ]
+    if not known:
+        return "-"
+    value, low, high = (
+        float(np.mean(ends))
+        for ends in zip(
+            *(
+                (m.estimate - octaves * p, m.low - octaves * top, m.high - octaves * bottom)
+                for m, (bottom, p, top) in known
+            ),
+            strict=True,
+        )
+    )
+    met = sum(m.low <= octaves * top and octaves * bottom <= m.high for m, (bottom, _, top) in known)
+    return f"{value:+.2f} ({low:+.2f} to {high:+.2f}), meets {met}"
+
+
+def rate_table(stores: Stores, config: Config) -> str:
+    """The best rate of each grid, no fit: log2 of the rate whose loss, mean over seeds that all trained, is lowest."""
+    widths = (config["base_width"], config["small_width"], *config["large_widths"])
+    rows: list[list[str]] = []
     for case in cases(config):
         runs = stores.runs(case)
         if runs is None:
             continue
-        measured = stores.measured(case, config["measured_arms"][0])
-        own = {"measured": measured.prescription} if isinstance(measured, MeasuredStore) else {}
-        own["constant"] = PRESCRIPTIONS["full"]
-        for width in config["large_widths"]:
-            result = analysed(runs, width)
-            if isinstance(result, str):
-                continue
-            octaves = math.log2(width / config["base_width"])
-            misses: dict[str, list[float]] = {}
-            for one in result.results:
-                arm = PRESCRIPTIONS.get(one.prescription) or own.get(one.prescription)
-                if arm is None or (one.prescription == "constant" and runs.constant[0] == 1):
-                    continue  # a constant of 1 is full alignment again
-                moved = _moved(one.regret.offset)
-                foreseen = predictions(case, arm, measured)
-                cells = [_foreseen(foreseen.get(name), octaves, moved) for name in (*ALIGNMENTS, "measured")]
-                where = interval(moved) if moved else one.cells[-1].status
-                rows.append([case.name, one.prescription, str(width), where, *cells])
-                for name, (_, value, _) in foreseen.items():
-                    if moved is not None:
-                        misses.setdefault(name, []).append(abs(moved.estimate - value * octaves))
-            means = [f"{np.mean(misses[n]):.2f}" if n in misses else "-" for n in (*ALIGNMENTS, "measured")]
-            scores.append([case.name, str(width), str(len(misses.get("full", []))), *means])
-    head = ("case", "arm", "width", "best rate moved by, octaves", "full", "mid", "none", "measured")
-    return table(head, rows), table(("case", "width", "arms", "full", "mid", "none", "measured"), scores)
+        for arm in ARMS:
+            cells = [
+                _best_cell([o for o in runs.grid if (o.prescription, o.width) == (arm, n)]) for n in widths
+            ]
+            if any(cell != NOT_RUN for cell in cells[1:]):
+                rows.append([case.name, arm, *cells])
+    return table(("case", "arm", *(f"width {n}" for n in widths)), rows)
+
+
+def _best_cell(runs: list[Observation]) -> str:
+    if len({o.rate for o in runs}) < 2:
+        return NOT_RUN
+    x, loss = best_rate(runs)
+    above = {math.log2(o.rate) for o in runs if math.log2(o.rate) > x}
+    broken = {math.log2(o.rate) for o in runs if o.loss is None}
+    edge = ", the highest of its grid" if not above else ", next diverges" if min(above) in broken else ""
+    return f"{x:g}: {loss:.3f}{edge}"
 
 
 def _moved(offset: Interval | None) -> Interval | None:
@@ -278,48 +383,60 @@ def loss_tables(stores: Stores, config: Config) -> tuple[str, str]:
         losses, sigma, freedom = blocks(runs.transferred)
         measured = stores.measured(case, config["measured_arms"][0])
         nearest = measured.nearest.nearest if isinstance(measured, MeasuredStore) else None
-        diverged = {o.prescription for o in runs.transferred if o.loss is None}
-        arms = dict.fromkeys((*ARMS, "readout"))
-        cells = [
-            f"{losses[arm].mean():.4f} ± {losses[arm].std(ddof=1):.4f}"
-            if arm in losses and len(losses[arm]) > 1
-            else "diverged"
-            if arm in diverged
-            else "-"
-            for arm in arms
-        ]
+        cells = [_loss_cell([o for o in runs.transferred if o.prescription == arm]) for arm in LOSS_ARMS]
         constant = f"{runs.constant[0]:g}"
-        rows.append([case.name, f"2^{runs.x:g}", *cells, constant])
+        rows.append(
+            [case.name, str(len({o.seed for o in runs.transferred})), f"2^{runs.x:g}", *cells, constant]
+        )
         pairs = [
-            ("measured", nearest, "nearest preset"),
-            ("measured", "full", ""),
+            ("measured", nearest, f"{nearest}, the nearest preset"),
+            *([("measured", "full", "full")] if nearest != "full" else []),
             ("measured", "constant", f"full with the readout times {constant}"),
             ("measured", "readout", "full but for the readout, as measured"),
-            ("constant", "full", ""),
-            ("readout", "full", ""),
+            ("constant", "full", "full"),
+            ("readout", "full", "full"),
         ]
         for one, other, what in pairs:
             if one in losses and other in losses and freedom:
-                n = len(losses[one])
-                half = student_quantile(LEVEL, freedom) * sigma * math.sqrt(2 / n)
-                mean = float(losses[one].mean() - losses[other].mean())
-                name = other if not what else f"{other}: {what}" if what == "nearest preset" else what
-                same = np.array_equal(losses[one], losses[other])
-                text = "the same runs" if same else f"{mean:+.4f} ({mean - half:+.4f} to {mean + half:+.4f})"
-                differences.append([case.name, f"{one} - ({name})", text, str(n)])
-    head = ("case", "transferred rate", *ARMS, "readout", "constant tuned at the base width")
-    return table(head, rows), table(("case", "difference", "loss, nats a token", "seeds"), differences)
+                found = _differences(losses[one], losses[other], sigma, freedom)
+                differences.append([case.name, f"{one} - ({what})", *found, str(len(losses[one]))])
+    head = ("case", "seeds", "transferred rate", *LOSS_ARMS, "constant tuned at the base width")
+    columns = ("case", "difference", "all arms' noise", "these two arms' alone", "seeds")
+    return table(head, rows), table(columns, differences)
+
+
+LOSS_ARMS = (*ARMS, "readout")
+
+
+def _loss_cell(runs: list[Observation]) -> str:
+    """Mean and standard deviation over seeds, or how many diverged."""
+    losses = [o.loss for o in runs if o.loss is not None]
+    if len(losses) < len(runs):
+        return f"{len(runs) - len(losses)} of {len(runs)} diverged"
+    return f"{np.mean(losses):.4f} ± {np.std(losses, ddof=1):.4f}" if len(losses) > 1 else "-"
+
+
+def _differences(one: np.ndarray, other: np.ndarray, sigma: float, freedom: int) -> tuple[str, str]:
+    """The mean difference with the interval of all arms' noise, and with that of its own differences by seed."""
+    n = len(one)
+    if np.array_equal(one, other):
+        return "the same runs", ""
+    mean = float((one - other).mean())
+    pooled = student_quantile(LEVEL, freedom) * sigma * math.sqrt(2 / n)
+    paired = student_quantile(LEVEL, n - 1) * float((one - other).std(ddof=1)) / math.sqrt(n)
+    pair = [f"{mean:+.4f} ({mean - half:+.4f} to {mean + half:+.4f})" for half in (pooled, paired)]
+    return pair[0], pair[1]
 
 
 def prescription_table(stores: Stores, config: Config) -> str:
     """The c of every arm, by role: what the arms are."""
     rows: list[list[str]] = []
     for case in cases(config):
+        if stores.runs(case) is None:
+            continue
         measured = stores.measured(case, config["measured_arms"][0])
         own = {"measured": measured.prescription} if isinstance(measured, MeasuredStore) else {}
         at = (PARAMETERIZATIONS[case.parameterization], RULES[case.optimizer])
-        from widthwise.theory import MATRIX_ROLES
-
         for name, arm in {**PRESCRIPTIONS, **own}.items():
             rows.append(
                 [
@@ -336,13 +453,15 @@ def page(stores: Stores, config: Config) -> Iterator[str]:
     drift, misses = drift_tables(stores, config)
     losses, differences = loss_tables(stores, config)
     parts = {
+        "What was run": run_table(stores, config),
         "The arms": prescription_table(stores, config),
         "Measured exponents": exponent_table(stores, config),
         "Over training": progress_table(stores, config),
         "Ratios by width": ratio_table(stores, config),
         "Against the presets": nearest_table(stores, config),
         "How far the best rate moved": drift,
-        "Mean distance of the predictions, octaves": misses,
+        "Moved less predicted, mean over arms, octaves": misses,
+        "Best rates of the grids": rate_table(stores, config),
         "What keeping the base width's best rate costs": verdict_table(stores, config),
         "Loss at the largest width, at the transferred rate": losses,
         "Differences at the largest width": differences,
@@ -350,6 +469,17 @@ def page(stores: Stores, config: Config) -> Iterator[str]:
     for title, text in parts.items():
         if text:
             yield f"### {title}\n\n{text}"
+
+
+def replaced(old: str, text: str) -> str:
+    """A page with a text between its marks.
+
+    Raises:
+        ValueError: the marks are not there, once each.
+    """
+    if old.count(BEGIN) != 1 or old.count(END) != 1:
+        raise ValueError(f"{PAGE.name} must hold {BEGIN!r} and then {END!r}, once each")
+    return f"{old.partition(BEGIN)[0]}{BEGIN}\n\n{text}\n{END}{old.partition(END)[2]}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -370,15 +500,14 @@ def main(arguments: list[str] | None = None) -> int:
         stores = Stores(where, config)
         text = "\n".join(page(stores, config))
         if given.figure is not None:
+            readable = {case.name for case in cases(config) if has_series(stores, config, case)}
             paths = {case.name: stores.path(case, "measure") for case in cases(config)}
-            there = {name: path for name, path in paths.items() if path.exists()}
+            there = {name: path for name, path in paths.items() if name in readable}
             write_figure(there, config["measured_arms"][0], given.figure)
     if not given.write:
         print(text)
         return 0
-    old = PAGE.read_text("utf-8")
-    pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-    PAGE.write_text(pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n{END}", old), "utf-8")
+    PAGE.write_text(replaced(PAGE.read_text("utf-8"), text), "utf-8")
     return 0
 
 
