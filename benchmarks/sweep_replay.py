@@ -8,6 +8,8 @@ optimum and seed noise of 0.002 nats (0.01 in some rows), and diverge somewhere 
 its own, each arm at all its widths. Trials have equal horizons, so that tokens are counted in trials; one that
 diverged counts in full.
 
+The committed store rows are of `benchmarks/sweep_replay_grid.yaml`, run on a CPU.
+
 The baseline of each difference is the error of the full grid's own optimum (simulated grids alone know the truth).
 Writes `benchmarks/results/sweep_replay.json`.
 """
