@@ -43,7 +43,10 @@ ROOMS = {
     "measure": room(rooms="theory scaling optim files", packages="torch"),
     "records": room(),
     "train": room(
-        rooms="optim models measure scaling theory records", packages="torch numpy", lazy_rooms="kernels"
+        rooms="optim models measure scaling theory records files",
+        packages="torch numpy",
+        lazy_rooms="kernels",
+        lazy_packages="tokenizers sentencepiece datasets pyarrow",
     ),
     "wide": room(rooms="files models optim records scaling train", packages="torch", lazy_rooms="kernels"),
     "study": room(

@@ -152,7 +152,7 @@ def estimate_study(spec: StudySpec, gpu: Gpu, *, price: float | None = None) -> 
 
 
 MOST_TOKEN_BYTES = 2**31
-"""What a GPU holds of a corpus at most."""
+"""What a GPU is assumed to hold of a corpus at most."""
 
 
 class _Sizes:

@@ -33,7 +33,8 @@ def assumptions(estimate: StudyEstimate) -> list[str]:
         "and block of causal attention; not recomputing, embeddings, norms, the optimizer and validation",
         f"speed of {gpu.name}: {gpu.speed}",
         "memory: the sum that populations are sized by, with a tenth left free, and at most "
-        f"{MOST_TOKEN_BYTES / GIB:g} GiB of tokens",
+        f"{MOST_TOKEN_BYTES / GIB:g} GiB of tokens; a longer text is assumed to come in pieces, while training copies "
+        "all of it to the device",
         f"price: {estimate.price:g} dollars a GPU-hour"
         + (", assumed" if estimate.price == gpu.price else ""),
         "trials that diverge are counted in full",

@@ -22,7 +22,7 @@ from pydantic import Field, field_validator, model_validator
 
 from widthwise.scaling import Anchor, Gauge
 from widthwise.study.arm_spec import ArmSpec, ConstantsSearchSpec
-from widthwise.study.fields import Count, MistakesError, Section, Seed
+from widthwise.study.fields import Count, MistakesError, Positive, Section, Seed
 from widthwise.study.horizon import Steps
 from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.optimizer_spec import OptimizerSpec
@@ -49,18 +49,38 @@ class MLPSpec(Section):
     context: Count
 
 
+Token = Annotated[int, Field(ge=0, lt=2**16)]
+
+
 class TokenizerSpec(Section):
     """How text becomes tokens; without one they are its bytes.
 
-    `vocabulary` is the model's: the number of ids it knows.
+    `file` is a SentencePiece model or a JSON file of Hugging Face's `tokenizers`. `vocabulary` is the model's: how many
+    tokens it knows; the tokenizer may know fewer. `start` and `end` are the numbers of what stands before and after
+    every document, if anything does.
     """
 
     file: Annotated[str, Field(min_length=1)]
     vocabulary: Annotated[int, Field(ge=2, le=2**16)]
+    start: Token | None = None
+    end: Token | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> "TokenizerSpec":
+        for name, token in (("start", self.start), ("end", self.end)):
+            if token is not None and token >= self.vocabulary:
+                last = self.vocabulary - 1
+                raise ValueError(
+                    f"{name} {token} is no token of a vocabulary of {self.vocabulary}; the last is {last}"
+                )
+        return self
 
 
 class StudySpec(Section):
-    """A whole study. `base_width` defaults to the smallest width."""
+    """A whole study. `base_width` defaults to the smallest width.
+
+    `corpus_tokens` is how much of a corpus to take at most; `epochs` how often the longest horizon may go through it.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     model: Annotated[TransformerSpec | MLPSpec | OwnSpec, Field(discriminator="kind")]
@@ -74,7 +94,10 @@ class StudySpec(Section):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     training: TrainingSpec
     corpus: Annotated[str, Field(min_length=1)] | None = None
+    text_field: Annotated[str, Field(min_length=1)] = "text"
     tokenizer: TokenizerSpec | None = None
+    corpus_tokens: Count | None = None
+    epochs: Positive = 1.0
     validation_windows: Count = 64
     measure: MeasureSpec | None = None
     constants_search: ConstantsSearchSpec = ConstantsSearchSpec()
@@ -106,9 +129,12 @@ class StudySpec(Section):
         return self
 
     def _text(self) -> list[tuple[str, str]]:
-        if not isinstance(self.model, OwnSpec):
-            return [] if self.corpus is not None else [("corpus", "is missing; add it")]
         found: list[tuple[str, str]] = []
+        if self.corpus_tokens is not None and self.tokenizer is None:
+            what = "is for a corpus that is read through a tokenizer; give one, or leave it out"
+            found.append(("corpus_tokens", what))
+        if not isinstance(self.model, OwnSpec):
+            return [*found, *([("corpus", "is missing; add it")] if self.corpus is None else [])]
         if self.corpus is not None:
             found.append(("corpus", f"a training function reads its own data; leave out {self.corpus!r}"))
         if self.gauge is not Gauge.FOLDED:

@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from widthwise.study.arms import expand_arms
+from widthwise.study.expand import build_model
+from widthwise.study.horizon import non_embedding, resolved_steps
 from widthwise.study.own_spec import OwnSpec
 from widthwise.study.spec import StudySpec
 from widthwise.user_code import find_callable
@@ -14,20 +17,49 @@ NO_TEXT = "none"
 
 
 def load_text(spec: StudySpec) -> "Corpus | None":
-    """Read a study's text; None for a user's own function, which must be there.
+    """Read a study's text, through its tokenizer if it has one; None for a user's own function, which must be there.
 
     Raises:
-        ValueError: it cannot be read, is too short, or there is no such function.
+        ValueError: it cannot be read, is too short or shorter than the longest horizon allows, does not go with its
+            tokenizer, or there is no such function.
     """
-    from widthwise.train import load_corpus
-
     if isinstance(spec.model, OwnSpec):
         find_callable(spec.model.runner, what="model.runner")
         return None
     assert spec.corpus is not None  # checked with the specification
-    corpus = load_corpus(spec.corpus)
+    corpus = _read(spec, spec.corpus)
     corpus.require(batch=spec.training.batch, context=spec.model.context)
+    corpus.require_epochs(longest_horizon(spec), most=spec.epochs)
     return corpus
+
+
+def _read(spec: StudySpec, source: str) -> "Corpus":
+    from widthwise.train import C4, load_corpus, load_tokenizer, load_tokens
+
+    given = spec.tokenizer
+    if given is not None:
+        tokenizer = load_tokenizer(given.file, vocabulary=given.vocabulary, start=given.start, end=given.end)
+        return load_tokens(source, tokenizer, text_field=spec.text_field, most_tokens=spec.corpus_tokens)
+    if source == C4:
+        raise ValueError(
+            f"corpus {C4!r} is read through a tokenizer; give one: tokenizer: {{file: ..., vocabulary: ...}}"
+        )
+    return load_corpus(source, text_field=spec.text_field)
+
+
+def longest_horizon(spec: StudySpec) -> int:
+    """The tokens of the longest trial of a study of reference models."""
+    assert not isinstance(spec.model, OwnSpec)
+    tokens = spec.training.batch * spec.model.context
+    arms = expand_arms(spec)
+    longest = 0
+    for width in spec.widths:
+        shapes = {name: t.shape for name, t in build_model(spec, width).tensors().items()}
+        parameters = non_embedding(shapes)
+        horizons = [arm.horizon for arm in arms if width in arm.widths]
+        steps = (resolved_steps(h, parameters=parameters, tokens_a_step=tokens) for h in horizons)
+        longest = max([longest, *steps])
+    return longest * tokens
 
 
 def digest_of(text: "Corpus | None") -> str:
@@ -36,8 +68,8 @@ def digest_of(text: "Corpus | None") -> str:
 
 
 def tokens_of(text: "Corpus | None") -> int:
-    """The length of its training stream; 0 for a study that has no text."""
-    return 0 if text is None else len(text.train)
+    """The bytes of its training tokens, which a device holds; 0 for a study that has no text."""
+    return 0 if text is None else text.train.nbytes
 
 
 def require_same(text: "Corpus | None", digest: str, *, where: str) -> None:

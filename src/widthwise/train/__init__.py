@@ -17,7 +17,8 @@ from widthwise.train.checkpoint import (
 )
 from widthwise.train.choose_population import PopulationChoice, choose_population, population_for
 from widthwise.train.compaction import Record, Revision, members_at
-from widthwise.train.corpus import PYTHON_STDLIB, VOCABULARY, Corpus, load_corpus
+from widthwise.train.corpus import VOCABULARY, Corpus, load_corpus
+from widthwise.train.documents import C4, PYTHON_STDLIB
 from widthwise.train.execution import Execution, execution_for, execution_on
 from widthwise.train.member import Divergence, LossLimit, Member, Outcome, Precision, Recipe
 from widthwise.train.memory import member_memory, program_memory
@@ -28,9 +29,12 @@ from widthwise.train.stage import free_memory
 from widthwise.train.step import TrainingStep
 from widthwise.train.step_graph import Engine, engine_for
 from widthwise.train.throughput import Throughput, throughput_of
+from widthwise.train.token_corpus import load_tokens
+from widthwise.train.tokenizer import Tokenizer, load_tokenizer
 from widthwise.train.train_population import train_population
 
 __all__ = [
+    "C4",
     "KEPT_SHARE",
     "PYTHON_STDLIB",
     "VOCABULARY",
@@ -53,6 +57,7 @@ __all__ = [
     "Record",
     "Revision",
     "Throughput",
+    "Tokenizer",
     "TrainingStep",
     "WarmupCosine",
     "choose_population",
@@ -63,6 +68,8 @@ __all__ = [
     "initial_parameters",
     "load_checkpoint",
     "load_corpus",
+    "load_tokenizer",
+    "load_tokens",
     "matrix_layers",
     "member_memory",
     "members_at",

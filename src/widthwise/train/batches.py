@@ -37,7 +37,7 @@ class Batches:
         last_start = len(corpus.train) - context
         starts = [np.random.default_rng(s).integers(last_start, size=(steps, batch)) for s in data_seeds]
         self._starts_LxSxB = torch.from_numpy(np.stack(starts, axis=1)).to(device)
-        self._tokens = torch.tensor(corpus.train, device=device)
+        self._tokens, self._mask = _on_device(corpus, device)
         self._window = torch.arange(context + 1, device=device)
 
     def at(self, step: int | Tensor) -> Tensor:
@@ -50,7 +50,14 @@ class Batches:
             starts_SxB = self._starts_LxSxB.index_select(0, step - 1)[0]
         else:
             starts_SxB = self._starts_LxSxB[step - 1]
-        return self._tokens[starts_SxB[..., None] + self._window].long()
+        return self._tokens[starts_SxB[..., None] + self._window].long() & self._mask
+
+
+def _on_device(corpus: Corpus, device: torch.device) -> tuple[Tensor, int]:
+    """The training tokens, and what makes their numbers positive: torch indexes no unsigned 16-bit numbers."""
+    if corpus.train.dtype == np.uint8:
+        return torch.tensor(corpus.train, device=device), 0xFF
+    return torch.from_numpy(np.array(corpus.train).view(np.int16)).to(device), 0xFFFF
 
 
 def validation_windows(corpus: Corpus, *, windows: int, context: int, device: torch.device) -> Tensor:
@@ -58,4 +65,5 @@ def validation_windows(corpus: Corpus, *, windows: int, context: int, device: to
     last_start = len(corpus.validation) - context - 1
     count = min(windows, last_start // context + 1)
     starts = np.linspace(0, last_start, count).astype(np.int64)
-    return torch.tensor(corpus.validation[starts[:, None] + np.arange(context + 1)], device=device).long()
+    windows_NxT1 = corpus.validation[starts[:, None] + np.arange(context + 1)]
+    return torch.from_numpy(windows_NxT1.astype(np.int64)).to(device)

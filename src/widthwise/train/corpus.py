@@ -1,29 +1,29 @@
 """Text as tokens: a corpus is a list of documents, split by document into a training and a validation stream.
 
-Tokens are bytes (vocabulary 256); a zero byte ends each document. The split is by content: documents are ranked by the
-hash of their bytes and the first tenth is held out, so it depends on nothing but the text, and equal documents never
-land on both sides. The corpus' own hash names it: two machines with the same text have the same corpus.
+Tokens are bytes (vocabulary 256) unless there is a tokenizer; a zero byte ends each document. The split is by content:
+documents are ranked by the hash of their bytes and the first tenth is held out, so it depends on nothing but the text,
+and equal documents never land on both sides. The corpus' own hash names it: two machines with the same text, and the
+same tokenizer, have the same corpus.
 """
 
 import hashlib
-import lzma
-import os
-import sysconfig
-from collections.abc import Iterator
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-PYTHON_STDLIB = "python-stdlib"
+from widthwise.train.documents import documents
+
 VOCABULARY = 256
-BLOCK = 65_536
-"""A single file is cut at line ends into documents of about this many bytes, or a 32nd of it if that is less."""
 HELD_OUT = 10
 """One document in this many is held out for validation."""
+TEXT_FIELD = "text"
+"""Which field of a record of JSON lines or Parquet is its text, unless said."""
 _END = b"\0"
-_NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "turtledemo"}
+
+Tokens = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Corpus:
     """Two token streams and the hash that names them.
 
     Args:
-        train: training tokens, uint8.
-        validation: held-out tokens, uint8.
+        train: training tokens.
+        validation: held-out tokens.
         digest: SHA-256 over both streams, hexadecimal.
     """
 
     name: str
-    train: NDArray[np.uint8]
-    validation: NDArray[np.uint8]
+    train: Tokens
+    validation: Tokens
     digest: str
 
     def require(self, *, batch: int, context: int) -> None:
@@ -57,33 +57,64 @@ class Corpus:
                     f"{batch} x {context} needs; give more text or a smaller batch or context"
                 )
 
+    def require_epochs(self, tokens: int, *, most: float) -> None:
+        """Check that a horizon does not go through the training stream too often.
 
-def load_corpus(source: str) -> Corpus:
-    """Read a corpus.
+        Windows begin anywhere, so an epoch is as many tokens as there are, not each of them once.
+
+        Args:
+            tokens: of the longest horizon.
+            most: how often is allowed.
+
+        Raises:
+            ValueError: it does.
+        """
+        epochs = tokens / len(self.train)
+        if epochs > most:
+            raise ValueError(
+                f"corpus {self.name!r} has {len(self.train):,} training tokens; the longest horizon, {tokens:,} of "
+                f"them, is {epochs:.3g} epochs, more than {most:g}: give more text, a shorter horizon, or allow it, "
+                f"`epochs: {math.ceil(10 * epochs) / 10:g}`"
+            )
+
+
+def held_out(ranks: Sequence[bytes], source: str) -> bytes:
+    """The largest rank that is held out: not by position, so that copies of a document are held out with it.
 
     Args:
-        source: `python-stdlib` (the installed Python's own library), a text file, an `.xz` of one, or a folder, each
-            of whose files is a document.
+        ranks: the hash of every document that is not empty.
+        source: what to call them in messages.
 
     Raises:
-        ValueError: nothing is there, it cannot be read, or it holds too little text to hold a document out.
+        ValueError: fewer than two documents that differ.
     """
-    documents = [document for document in _documents(source) if document]
-    if not documents:
+    if not ranks:
         raise ValueError(f"corpus {source!r} is empty; give a file or folder that holds text")
-    ranks = [hashlib.sha256(document).digest() for document in documents]
     distinct = sorted(set(ranks))
     if len(distinct) < 2:
         raise ValueError(
             f"corpus {source!r} is one document (a line of a file, or a file of a folder), or copies of one; "
             "it needs at least two that differ, to hold one out"
         )
-    last_held_out = min(sorted(ranks)[max(1, len(documents) // HELD_OUT) - 1], distinct[-2])
-    # Not by position: copies of the last document held out are held out with it.
-    train = b"".join(doc + _END for doc, rank in zip(documents, ranks, strict=True) if rank > last_held_out)
-    validation = b"".join(
-        doc + _END for doc, rank in zip(documents, ranks, strict=True) if rank <= last_held_out
-    )
+    return min(sorted(ranks)[max(1, len(ranks) // HELD_OUT) - 1], distinct[-2])
+
+
+def load_corpus(source: str, *, text_field: str = TEXT_FIELD) -> Corpus:
+    """Read a corpus as bytes.
+
+    Args:
+        source: `python-stdlib` (the installed Python's own library), a text file, an `.xz` of one, JSON lines, Parquet,
+            or a folder of files, each of which is a document, or holds one a record.
+        text_field: which field of a record is its text.
+
+    Raises:
+        ValueError: nothing is there, it cannot be read, or it holds too little text to hold a document out.
+    """
+    found = [document for document in documents(source, text_field=text_field) if document]
+    ranks = [hashlib.sha256(document).digest() for document in found]
+    last = held_out(ranks, source)
+    train = b"".join(doc + _END for doc, rank in zip(found, ranks, strict=True) if rank > last)
+    validation = b"".join(doc + _END for doc, rank in zip(found, ranks, strict=True) if rank <= last)
     digest = hashlib.sha256(len(train).to_bytes(8, "big") + train + validation).hexdigest()
     return Corpus(
         name=source,
@@ -91,31 +122,3 @@ def load_corpus(source: str) -> Corpus:
         validation=np.frombuffer(validation, np.uint8),
         digest=digest,
     )
-
-
-def _documents(source: str) -> Iterator[bytes]:
-    if source == PYTHON_STDLIB:
-        root = Path(sysconfig.get_paths()["stdlib"])
-        files = (p for p in root.rglob("*.py") if not _NOT_LIBRARY & set(p.relative_to(root).parts))
-        return (p.read_bytes() for p in sorted(files))
-    path = Path(source).expanduser()
-    if not os.path.exists(path):
-        raise ValueError(f"corpus {source!r} does not exist; give {PYTHON_STDLIB!r}, a text file or a folder")
-    try:
-        if path.is_dir():
-            return iter([p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()])
-        data = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
-    except (OSError, lzma.LZMAError) as error:
-        raise ValueError(f"corpus {source!r} cannot be read: {error}") from error
-    return _blocks(data)
-
-
-def _blocks(data: bytes) -> Iterator[bytes]:
-    """Cut at line ends into documents of about a block."""
-    size = max(1, min(BLOCK, len(data) // 32))
-    start = 0
-    while start < len(data):
-        line_end = data.find(b"\n", start + size - 1)
-        end = len(data) if line_end < 0 else line_end + 1
-        yield data[start:end]
-        start = end
