@@ -12,7 +12,7 @@ import yaml
 from study_example import command, snapshot, tiny_source
 from widthwise.study import load_spec, parse_spec
 from widthwise.study.estimate import StudyEstimate, estimate_study
-from widthwise.study.expand import expand
+from widthwise.study.expand import expand, expand_arms
 from widthwise.study.gpu import GPUS, gpu_named
 from widthwise.study.sharded_memory import SPLIT_TERMS, sharded_bytes
 from widthwise.train import execution_on, member_memory
@@ -282,3 +282,42 @@ def test_what_is_measured_takes_its_memory() -> None:
     assert measured.fit is not None
     assert plain.fit.members == measured.fit.members
     assert measured.fit.bytes - plain.fit.bytes >= 4 * 4 * plain.parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "hours"),
+    [("paper-h200", "h200", 4), ("paper-h200-constants", "h200", 1), ("paper-laptop", "cpu", 1)],
+)
+def test_the_smaller_studies_of_the_paper_take_hours_and_an_hour(name: str, gpu: str, hours: float) -> None:
+    spec = load_spec(name).spec
+    found = estimate_study(spec, gpu_named(gpu))
+    assert hours / 3 < found.hours < hours
+    assert spec.anchor == "absolute"
+    assert all(shape.fit is not None and shape.fit.gpus == 1 for shape in found.shapes)
+
+
+def test_the_study_for_one_gpu_has_the_arms_that_are_judged() -> None:
+    """Global, full, mid and none for Adam; Adafactor at two widths; epsilon and the arctangent; constants apart."""
+    arms = {arm.name: arm for arm in expand_arms(load_spec("paper-h200").spec)}
+    for parameterization in ("standard", "ntk", "mup", "mean-field"):
+        names = {name.removeprefix(f"adam-{parameterization}-") for name in arms}
+        assert {"global", "full", "mid", "none", "full-eps-1e-15", "full-per-layer-eps-1e-12"} <= names
+        for optimizer in ("adam-ps", "sgd"):
+            assert {
+                f"{optimizer}-{parameterization}-{rates}" for rates in ("global", "full", "none")
+            } <= arms.keys()
+        assert arms[f"adafactor-{parameterization}-full"].widths == (256, 512)
+    plain = load_spec("paper-h200").spec.model_copy(update={"measure": None, "name": ""})
+    other = load_spec("paper-h200-constants").spec
+    for field in (
+        "model",
+        "widths",
+        "base_width",
+        "anchor",
+        "training",
+        "optimizer",
+        "learning_rates",
+        "seeds",
+    ):
+        assert getattr(plain, field) == getattr(other, field)
+    assert other.constants_search.trials == 64

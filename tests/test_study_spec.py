@@ -340,7 +340,13 @@ def test_load_reads_files_and_built_in_names(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(tiny_text())
     assert load_spec(str(path)).spec == tiny_source().spec
-    assert built_in_names() == ["paper-full", "quickstart"]
+    assert built_in_names() == [
+        "paper-full",
+        "paper-h200",
+        "paper-h200-constants",
+        "paper-laptop",
+        "quickstart",
+    ]
     with pytest.raises(
         ValueError, match=r"spec 'quick' is neither a file nor a built-in.*paper-full.*quickstart"
     ):
