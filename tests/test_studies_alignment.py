@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from house_rules import SOURCE
-from widthwise.analysis import Observation
+from widthwise.analysis import Interval, Observation
 from widthwise.study import parse_spec
 from widthwise.study.expand import StudyPlan, expand
 from widthwise.study.rates_choice import RatesByRole
@@ -21,8 +21,10 @@ STUDY = SOURCE.parent.parent / "studies" / "alignment"
 sys.path.insert(0, str(STUDY))
 
 import plan  # noqa: E402
+from loss_tables import blocks  # noqa: E402
+from rate_tables import Drift, mean_miss  # noqa: E402
 from run import all_jobs  # noqa: E402
-from summarize import PAGE, blocks, main, replaced  # noqa: E402
+from summarize import PAGE, main, replaced  # noqa: E402
 
 CONFIG = plan.load_config(STUDY / "base.yaml")
 CASES = plan.cases(CONFIG)
@@ -104,6 +106,16 @@ def test_the_noise_of_arms_against_seeds_by_hand() -> None:
     assert np.array_equal(found["b"], losses["b"])
     again = [*runs, *(Observation("twin", 1024, 0.1, s, x) for s, x in enumerate(losses["a"]))]
     assert blocks(again)[1:] == (sigma, freedom)  # the same runs under another name count once
+
+
+def test_the_mean_miss_by_hand() -> None:
+    """Moved -2 and -1 over 3 octaves, foreseen -1/2 and 0 a doubling: misses -1/2 and -1, ends as far as theirs."""
+    found = [
+        Drift("a", Interval(-2.0, -2.5, -1.0), "", {"full": (-0.75, -0.5, -0.5)}, None),
+        Drift("b", Interval(-1.0, -1.5, -0.5), "", {"full": (0.0, 0.0, 0.0)}, None),
+    ]
+    assert mean_miss(found, "full", 3.0) == "-0.75 (-1.25 to +0.38), meets 1"
+    assert mean_miss(found, "measured", 3.0) == "-"
 
 
 def test_the_page_holds_the_tables_of_the_stores(capsys: pytest.CaptureFixture[str]) -> None:
