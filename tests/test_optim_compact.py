@@ -244,6 +244,22 @@ def test_the_kernel_keeps_what_is_not_finite() -> None:
     assert state["m.scales"].isfinite().tolist() == [False, True]
 
 
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("name", ["adam", "atan2"])
+def test_what_had_no_gradient_stays_zero(name: str, fused: bool) -> None:
+    """Beside elements that had one, in the same block of 256, and in blocks of their own."""
+    weight, gradients = some(4, 128)
+    for gradient in gradients:
+        gradient[1:] = 0.0
+    how = CompactUpdate(ELEMENTWISE[name], StateFormat.EIGHT_BIT, StochasticRounding(0), fused=fused)
+    with interpreted_kernels():
+        _, state = compact(how, weight, gradients)
+    size = how.root_mean_square(state, slice(0, 512))
+    assert size is not None
+    assert (size.view(4, 128) > 0).all(1).tolist() == [True, False, False, False]
+    assert (size[128:] == 0).all()
+
+
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="a piece of 100 elements is not a multiple of a block of 256"):
         CompactUpdate(ELEMENTWISE["adam"], piece=100)

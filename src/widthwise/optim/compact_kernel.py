@@ -137,7 +137,8 @@ def _step(
         tl.store(m_at + element, codes, mask=there[:, None])
         tl.store(m_scales + row, scales, mask=there)
         if RULE != "sgd":
-            u = tl.where(inside, u, 0.0)
+            # The step's floor under zero would be coded as the lowest level beside elements that had gradients.
+            u = tl.where(u < 1.1754943508222875e-38, 0.0, tl.where(inside, u, 0.0))
             codes, scales = _encode(u, _bits(element, seed, index + 2, step), 16, 255, False, True)
             tl.store(u_at + element, codes, mask=there[:, None])
             tl.store(u_scales + row, scales, mask=there)
