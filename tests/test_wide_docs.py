@@ -1,6 +1,8 @@
 """docs/wide.md: its Python runs, a model learns in it, and its table is what the budget says."""
 
+import json
 import re
+from fractions import Fraction
 
 from house_rules import SOURCE
 from widthwise.models import Transformer
@@ -28,3 +30,20 @@ def test_the_table_is_the_budget() -> None:
     assert (weights, state) == (round(budget.weights / 1e9, 1), round(budget.state / 1e9, 1))
     assert sums == round(4 * 12 * 16384**2 / 1e9, 1)
     assert inputs == round(9 * 2 * 16384 / 1e6, 2)
+
+
+def test_the_exponents_are_the_records() -> None:
+    """Of 4 parameterizations and 5 roles: over fourteen widths, and over ten under two seeds."""
+    path = SOURCE.parent.parent / "benchmarks" / "results" / "wide_check.json"
+    rows = {row["name"]: row for row in json.loads(path.read_text())["rows"]}
+    number = r"(-\d\.\d{4})"
+    interval = rf"{number} \[{number}, {number}\]"
+    lines = re.findall(
+        rf"^\| (\S+) \| (\w+) \| (\S+) \| {interval} \| {interval} \|$", TEXT, flags=re.MULTILINE
+    )
+    assert len(lines) == 20
+    for name, role, theory, *figures in lines:
+        found = [rows[f"gradients, {name}{seeds}, {role}: power of the width"] for seeds in ("", ", 2 seeds")]
+        assert [len(row["widths"]) for row in found] == [14, 10]
+        assert {row["theory"] for row in found} == {float(Fraction(theory))}
+        assert figures == [f"{row[key]:.4f}" for row in found for key in ("value", "low", "high")]
