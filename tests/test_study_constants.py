@@ -273,6 +273,20 @@ def test_what_was_found_goes_into_a_specification(
     ]
 
 
+def test_a_search_and_a_study_do_not_share_a_store(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invent(monkeypatch, of_rates)
+    source = searched(corpus, arms=[{**ARMS[0], "constants": "default"}])
+    run(source, tmp_path / "c.sqlite", trials=1)
+    with one_thread():
+        with pytest.raises(ValueError, match="is a search for constants, not a study's"):
+            run_study(source, tmp_path / "c.sqlite", device="cpu")
+        run_study(source, tmp_path / "s.sqlite", device="cpu", population_size=60)
+    with pytest.raises(ValueError, match="is a study's, not a search"):
+        run(source, tmp_path / "s.sqlite")
+
+
 def test_a_run_takes_all_that_is_searched_from_a_store(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

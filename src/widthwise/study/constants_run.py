@@ -57,6 +57,10 @@ def run_constants_search(
     if begun:
         require_same_spec(source, store)
         study = read_study(store)
+        if [arm.name for arm in study.arms] != [part.name for part in search_spec(source.spec).arms]:
+            raise ValueError(
+                f"store {str(store)!r} is a study's, not a search for its constants; give a search another --store"
+            )
         if not study.pending_populations() and not next_proposals(study, source.spec, trials=wanted):
             return study
     with executor.open(device) as crew:

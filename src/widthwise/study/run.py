@@ -62,6 +62,10 @@ def run_study(
     """
     if os.path.exists(store):
         require_same_spec(source, store)
+        if [arm.name for arm in read_study(store).arms] != [arm.name for arm in expand_arms(source.spec)]:
+            raise ValueError(
+                f"store {str(store)!r} is a search for constants, not a study's; give another --store"
+            )
         return resume_study(
             store,
             device=device,
