@@ -102,8 +102,8 @@ def test_parts_and_widths_are_chosen(browser: Browser, page: Path) -> None:
     browser.open(page, width=1400, dark=False)
     groups = "[...new Set([...document.querySelectorAll('input[data-axis]')].map((box) => box.dataset.axis))]"
     assert browser.value(groups) == ["optimizer", "parameterization", "prescription", "width"]
-    rows = "[...document.querySelectorAll('tr[data-prescription]:not([data-width])')].filter((row) => !row.hidden)"
-    shown = f"{rows}.map((row) => row.dataset.prescription)"
+    rows = "[...document.querySelectorAll('section[aria-labelledby=verdicts] tr[data-prescription]')]"
+    shown = f"{rows}.filter((row) => !row.hidden).map((row) => row.dataset.prescription)"
     assert len(browser.value(shown)) == PANELS
     assert (
         browser.value("document.querySelector('.more-line span').textContent")

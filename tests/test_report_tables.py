@@ -10,13 +10,14 @@ import pytest
 
 from study_example import invented_store, wide
 from test_report_page import Reader
-from widthwise.analysis import ArmLabel
+from widthwise.analysis import ArmLabel, fit_table
 from widthwise.models import MLP, Transformer
 from widthwise.records import PopulationRow, StoredStudy, read_study
 from widthwise.report import PageData, make_figures, render_page, study_page_data
 from widthwise.report.cost_table import cost_page_table
 from widthwise.report.model_size import parameter_count, token_flops
 from widthwise.report.page_table import PageRow, as_page_table
+from widthwise.report.paper_tables import evaluation_page_table
 from widthwise.study import arm_axes
 
 SOURCE = wide(
@@ -139,6 +140,13 @@ def test_the_page_has_the_tables(data: PageData) -> None:
     ]
     assert len(rows) == 2  # of the optima, and of what a wrong rate costs
     assert all(a.get("scope") in ("row", "col") for a in reader.all("th"))
+
+
+def test_two_arms_of_one_setting_leave_the_table_out(data: PageData) -> None:
+    table = fit_table(data.observations)
+    assert evaluation_page_table(table, data.labels) is not None
+    assert evaluation_page_table(table, dict.fromkeys(data.labels, data.labels["mup-full"])) is None
+    assert evaluation_page_table(table, {}) is None
 
 
 def test_an_empty_column_is_left_out() -> None:

@@ -18,9 +18,12 @@ from widthwise.report.paper_text import column_title, entry_text, metric_text, p
 
 
 def evaluation_page_table(table: FittedTable, labels: Mapping[str, ArmLabel]) -> PageTable | None:
-    """The study in the layout of Table E1, the paper's own numbers under each family's; None without labels."""
+    """The study in the layout of Table E1, the paper's own numbers under each family's.
+
+    None where the parts of a prescription are unknown, or two are the same setting, such as one rate grid in two arms.
+    """
     known = {name: label for name, label in labels.items() if name in table.prescriptions}
-    if len(known) < len(table.prescriptions):
+    if len(known) < len(table.prescriptions) or len(set(known.values())) < len(known):
         return None
     found = evaluation_table(table, known)
     rows: list[PageRow] = []
