@@ -57,7 +57,11 @@ def coverage(curve: Curve, design: Design, *, seed: int) -> Coverage:
     return Coverage(*(float(column) for column in np.mean(rows, axis=0)))
 
 
-@pytest.mark.parametrize("design", [Design(), Design().tilted()], ids=["independent", "tilted"])
+@pytest.mark.parametrize(
+    "design",
+    [Design(), pytest.param(Design().tilted(), marks=pytest.mark.slow)],
+    ids=["independent", "tilted"],
+)
 def test_on_a_parabola_the_statistical_interval_covers_at_its_level(design: Design) -> None:
     found = coverage(quadratic(), design, seed=11)
     assert 0.92 <= found.statistical <= 0.98
@@ -67,7 +71,11 @@ def test_on_a_parabola_the_statistical_interval_covers_at_its_level(design: Desi
     assert found.wrong <= 0.05
 
 
-@pytest.mark.parametrize("curve", [steep_above(), flat_below()], ids=["steep above", "flat below"])
+@pytest.mark.parametrize(
+    "curve",
+    [steep_above(), pytest.param(flat_below(), marks=pytest.mark.slow)],
+    ids=["steep above", "flat below"],
+)
 def test_on_asymmetric_curves_the_total_interval_covers(curve: Curve) -> None:
     """The noise is small here: without the systematic part coverage is 0.4 to 0.6."""
     found = coverage(curve, Design(noise=0.0007), seed=12)

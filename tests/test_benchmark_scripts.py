@@ -35,6 +35,8 @@ QUICK = {
     "wide_check",
     *ALONE,
 }
+LONG = {"report_scale", "wide_check", "interval_coverage", "epsilon_underflow"}
+"""Of these, those that take more than a few seconds even so."""
 PROCESSES = {"executors"}
 """Start interpreters of their own: seconds each."""
 KERNELS = {"adafactor_step", "optimizer_step"}
@@ -63,7 +65,9 @@ def test_every_script_is_run() -> None:
     assert QUICK | KERNELS | PROCESSES | {"population"} <= scripts()
 
 
-@pytest.mark.parametrize("name", sorted(QUICK))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in sorted(QUICK)]
+)
 def test_script_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     if name in ALONE:
         lacking = [module for module in NEEDS.get(name, ()) if find_spec(module) is None]

@@ -17,12 +17,13 @@ class _Cost:
     populations: int = 0
     trials: int = 0
     seconds: float = 0.0
-    tokens: int = 0
+    tokens: int | None = 0
     flops: float | None = 0.0
     hosts: dict[int, float] = field(default_factory=dict)
 
     def texts(self) -> tuple[str, ...]:
-        rate = MISSING if not self.seconds else significant(self.tokens / self.seconds)
+        tokens = MISSING if self.tokens is None else significant(float(self.tokens))
+        rate = MISSING if not self.seconds or self.tokens is None else significant(self.tokens / self.seconds)
         speed = (
             MISSING
             if not self.seconds or self.flops is None
@@ -30,8 +31,7 @@ class _Cost:
         )
         flops = MISSING if self.flops is None else significant(self.flops)
         return (
-            str(self.populations), str(self.trials), significant(self.seconds), significant(float(self.tokens)), rate,
-            flops, speed,
+            str(self.populations), str(self.trials), significant(self.seconds), tokens, rate, flops, speed,
         )  # fmt: skip
 
 
@@ -42,7 +42,8 @@ def cost_page_table(study: StoredStudy) -> PageTable | None:
     """The completed populations by width and optimizer, then by host, then all; None before one is completed.
 
     Tokens are those trained: of a trial that diverged, up to where it did. Seconds are those of the process that
-    completed a population, which may have gone on from another's checkpoint: its rate is then too high.
+    completed a population, which may have gone on from another's checkpoint: its rate is then too high. Of a user's own
+    training function neither tokens nor FLOPs are known.
     """
     shapes: dict[tuple[int, str], _Cost] = {}
     hosts: dict[int, _Cost] = {}
@@ -61,8 +62,9 @@ def cost_page_table(study: StoredStudy) -> PageTable | None:
             cost.populations += 1
             cost.trials += len(population.trials)
             cost.seconds += population.seconds or 0.0
-            cost.tokens += tokens
-            cost.flops = None if cost.flops is None or a_token is None else cost.flops + tokens * a_token
+            cost.tokens = None if cost.tokens is None or tokens is None else cost.tokens + tokens
+            if cost.flops is not None:
+                cost.flops = None if a_token is None or tokens is None else cost.flops + tokens * a_token
     rows = [
         PageRow(f"width {width}, {optimizer}", cost.texts(), width=width)
         for (width, optimizer), cost in sorted(shapes.items())
@@ -81,10 +83,13 @@ def cost_page_table(study: StoredStudy) -> PageTable | None:
     )
 
 
-def _tokens(study: StoredStudy, population: PopulationRow, recipe: Mapping[str, object]) -> int:
-    schedule, model = recipe["schedule"], recipe["model"]
-    assert isinstance(schedule, dict)
+def _tokens(study: StoredStudy, population: PopulationRow, recipe: Mapping[str, object]) -> int | None:
+    model = recipe["model"]
     assert isinstance(model, dict)
+    if "context" not in model:
+        return None
+    schedule = recipe["schedule"]
+    assert isinstance(schedule, dict)
     batch, steps = recipe["batch"], schedule["steps"]
     assert isinstance(batch, int)
     begun = population.revisions[0].from_step
