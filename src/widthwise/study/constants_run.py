@@ -22,7 +22,7 @@ from widthwise.study.run_state import Listener
 from widthwise.study.spec import StudySpec
 from widthwise.study.spec_file import SpecSource
 from widthwise.study.store import StoreWriter, create_store
-from widthwise.study.text import digest_of, load_text, require_same, tokens_of
+from widthwise.study.text import begun_text, digest_of, load_text, tokens_of
 
 
 def run_constants_search(
@@ -64,11 +64,13 @@ def run_constants_search(
         if not study.pending_populations() and not next_proposals(study, source.spec, trials=wanted):
             return study
     with executor.open(device) as crew:
-        corpus = load_text(source.spec)
+        corpus = (
+            begun_text(source.spec, read_study(store).corpus, where=f"store {str(store)!r}")
+            if begun
+            else load_text(source.spec)
+        )
         sizing = Sizing(crew.device, tokens_of(corpus), crew.sharing, population_size, population_minutes)
-        if begun:
-            require_same(corpus, read_study(store).corpus, where=f"store {str(store)!r}")
-        else:
+        if not begun:
             first = search_spec(source.spec)
             plan = crew.call(plan_study, first, digest_of(corpus), sizing, crew.places, None, None)
             name = f"{source.spec.name}: constants"

@@ -23,7 +23,7 @@ from widthwise.study.spec_file import SpecSource, parse_spec
 from widthwise.study.store import StoreWriter, create_store, left_open, writing
 from widthwise.study.sweep_rounds import Round, next_round
 from widthwise.study.task import Job
-from widthwise.study.text import digest_of, load_text, require_same, tokens_of
+from widthwise.study.text import begun_text, digest_of, load_text, tokens_of
 
 if TYPE_CHECKING:
     from widthwise.train import Corpus
@@ -114,8 +114,7 @@ def resume_study(
                 remove_checkpoints(store)
         return study
     with executor.open(device) as crew:
-        corpus = load_text(parse_spec(study.spec).spec)
-        require_same(corpus, study.corpus, where=f"store {str(store)!r}")
+        corpus = begun_text(parse_spec(study.spec).spec, study.corpus, where=f"store {str(store)!r}")
         more = rounds_of_rates(tokens_of(corpus), crew)
         return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more)
 

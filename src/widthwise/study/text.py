@@ -23,20 +23,38 @@ def load_text(spec: StudySpec) -> "Corpus | None":
         ValueError: it cannot be read, is too short or shorter than the longest horizon allows, does not go with its
             tokenizer, or there is no such function.
     """
+    text = _read(spec)
+    if text is not None:
+        assert not isinstance(spec.model, OwnSpec)
+        text.require(batch=spec.training.batch, context=spec.model.context)
+        text.require_epochs(longest_horizon(spec), most=spec.epochs)
+    return text
+
+
+def begun_text(spec: StudySpec, digest: str, *, where: str) -> "Corpus | None":
+    """The same of a study that has begun: the text of this hash, which was long enough then.
+
+    Raises:
+        ValueError: it cannot be read, or is another.
+    """
+    text = _read(spec)
+    if digest_of(text) != digest:
+        name = "" if text is None else repr(text.name)
+        raise ValueError(
+            f"corpus {name} is not the text that {where} was begun with (SHA-256 {digest_of(text)[:12]} "
+            f"instead of {digest[:12]}); restore it or begin another store"
+        )
+    return text
+
+
+def _read(spec: StudySpec) -> "Corpus | None":
+    from widthwise.train import C4, load_corpus, load_tokenizer, load_tokens
+
     if isinstance(spec.model, OwnSpec):
         find_callable(spec.model.runner, what="model.runner")
         return None
-    assert spec.corpus is not None  # checked with the specification
-    corpus = _read(spec, spec.corpus)
-    corpus.require(batch=spec.training.batch, context=spec.model.context)
-    corpus.require_epochs(longest_horizon(spec), most=spec.epochs)
-    return corpus
-
-
-def _read(spec: StudySpec, source: str) -> "Corpus":
-    from widthwise.train import C4, load_corpus, load_tokenizer, load_tokens
-
-    given = spec.tokenizer
+    source, given = spec.corpus, spec.tokenizer
+    assert source is not None  # checked with the specification
     if given is not None:
         tokenizer = load_tokenizer(given.file, vocabulary=given.vocabulary, start=given.start, end=given.end)
         return load_tokens(source, tokenizer, text_field=spec.text_field, most_tokens=spec.corpus_tokens)
@@ -70,17 +88,3 @@ def digest_of(text: "Corpus | None") -> str:
 def tokens_of(text: "Corpus | None") -> int:
     """The bytes of its training tokens, which a device holds; 0 for a study that has no text."""
     return 0 if text is None else text.train.nbytes
-
-
-def require_same(text: "Corpus | None", digest: str, *, where: str) -> None:
-    """Check that a text is the one that a store was begun with.
-
-    Raises:
-        ValueError: it is another.
-    """
-    if digest_of(text) != digest:
-        name = "" if text is None else repr(text.name)
-        raise ValueError(
-            f"corpus {name} is not the text that {where} was begun with (SHA-256 {digest_of(text)[:12]} "
-            f"instead of {digest[:12]}); restore it or begin another store"
-        )

@@ -30,7 +30,7 @@ from widthwise.study.task import (
     Task,
     Warned,
 )
-from widthwise.study.text import load_text, require_same
+from widthwise.study.text import begun_text
 from widthwise.study.train_stored import Bench, train_stored
 
 TELL_SECONDS = 0.1
@@ -87,8 +87,7 @@ def open_bench(job: Job) -> Bench:
     Raises:
         ValueError: there is no such device here, or the text here is not the one that the store was begun with.
     """
-    text = load_text(parse_spec(job.spec).spec)
-    require_same(text, job.corpus, where="what a worker trains for, the store,")
+    text = begun_text(parse_spec(job.spec).spec, job.corpus, where="what a worker trains for, the store,")
     return Bench(text, runner.choose_device(job.device), job.checkpoint_seconds, job.measure)
 
 
