@@ -1,6 +1,12 @@
-"""Options that were not given are not passed on: their defaults stand where the called function has them."""
+"""Options of several commands; one not given is not passed on: its default stands where the called function has it."""
 
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+Margin = Annotated[
+    float | None, typer.Option(help="Relative loss that may be given up; 0.01, which is 1 %, unless said.")
+]
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -8,12 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from widthwise.cli.errors import user_errors
-from widthwise.cli.options import given
+from widthwise.cli.options import Margin, given
 from widthwise.cli.study_plan import plan
+from widthwise.cli.training_options import (
+    AUTO_SIZE,
+    AddressOption,
+    CorpusOption,
+    Device,
+    DeviceOption,
+    ExecutorName,
+    ExecutorOption,
+    MinutesOption,
+    SizeOption,
+    WorkersOption,
+    chosen_executor,
+    members_of,
+    source_of,
+)
 
 if TYPE_CHECKING:
     from widthwise.records import StoredStudy
-    from widthwise.study import Executor
 
 study_app = typer.Typer(
     help="Run a study of learning-rate transfer and look at it.",
@@ -23,24 +37,7 @@ study_app = typer.Typer(
 
 study_app.command()(plan)
 
-AUTO_SIZE = "auto"
 VERDICT_CODES = {"transfers": 0, "does not transfer": 3, "undecided": 4}
-
-
-class Device(StrEnum):
-    """Where to train."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class ExecutorName(StrEnum):
-    """Who trains."""
-
-    LOCAL = "local"
-    PROCESSES = "processes"
-    RAY = "ray"
 
 
 class ExportFormat(StrEnum):
@@ -51,42 +48,6 @@ class ExportFormat(StrEnum):
 
 
 Store = Annotated[Path, typer.Argument(metavar="FILE", help="A study's store.")]
-DeviceOption = Annotated[Device, typer.Option(help="Where to train; auto takes CUDA where there is one.")]
-ExecutorOption = Annotated[
-    ExecutorName,
-    typer.Option(
-        "--executor",
-        help="Who trains: this process, a process for each GPU (on a CPU: --workers), or a Ray cluster (--address).",
-    ),
-]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Worker processes; all GPUs, or one for two cores, unless said."),
-]
-AddressOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Of a running Ray cluster: auto, HOST:6379, ray://HOST:10001; a local one unless said."
-    ),
-]
-MarginOption = Annotated[
-    float | None, typer.Option(help="Relative loss that may be given up; 0.01, which is 1 %, unless said.")
-]
-SizeOption = Annotated[
-    str,
-    typer.Option(
-        metavar="auto|N",
-        help="Models trained side by side, for a new store; auto takes what fits in memory and in the minutes.",
-    ),
-]
-CorpusOption = Annotated[
-    str | None,
-    typer.Option(metavar="PATH", help="The text to train on, in the place of the specification's."),
-]
-MinutesOption = Annotated[
-    float | None,
-    typer.Option(help="How long a population may take by its estimate, for a new store; 8 unless said."),
-]
 
 
 @study_app.command()
@@ -112,11 +73,9 @@ def run(
 ) -> None:
     """Train every model of a study that is not trained yet, then say what transfers."""
     from widthwise.cli.progress import show_progress
-    from widthwise.study import load_spec, run_study, with_constants, with_corpus
+    from widthwise.study import run_study, with_constants
 
-    source = load_spec(spec)
-    if corpus is not None:
-        source = with_corpus(source, corpus)
+    source = source_of(spec, corpus)
     if constants is not None:
         source = with_constants(source, constants)
     with show_progress() as listener:
@@ -124,9 +83,9 @@ def run(
             source,
             store,
             device=device.value,
-            executor=_executor(executor, workers, address),
+            executor=chosen_executor(executor, workers, address),
             listener=listener,
-            population_size=_size(population_size),
+            population_size=members_of(population_size),
             population_minutes=population_minutes,
         )
     _print_verdicts(study)
@@ -147,7 +106,10 @@ def resume(
 
     with show_progress() as listener:
         study = resume_study(
-            store, device=device.value, executor=_executor(executor, workers, address), listener=listener
+            store,
+            device=device.value,
+            executor=chosen_executor(executor, workers, address),
+            listener=listener,
         )
     _print_verdicts(study)
 
@@ -171,19 +133,17 @@ def constants(
 ) -> None:
     """Search for the factors on the rates of each kind of layer, at the base width (needs Optuna)."""
     from widthwise.cli.progress import show_progress
-    from widthwise.study import constants_text, found_constants, load_spec, run_constants_search, with_corpus
+    from widthwise.study import constants_text, found_constants, run_constants_search
 
-    source = load_spec(spec)
-    if corpus is not None:
-        source = with_corpus(source, corpus)
+    source = source_of(spec, corpus)
     with show_progress() as listener:
         study = run_constants_search(
             source,
             store,
             trials=trials,
             device=device.value,
-            executor=_executor(executor, workers, address),
-            population_size=_size(population_size),
+            executor=chosen_executor(executor, workers, address),
+            population_size=members_of(population_size),
             population_minutes=population_minutes,
             listener=listener,
         )
@@ -195,7 +155,7 @@ def constants(
 def report(
     store: Store,
     out: Annotated[Path, typer.Option(help="The folder for report.html and the figures.")],
-    margin: MarginOption = None,
+    margin: Margin = None,
 ) -> None:
     """Write one page to look at, and its figures as PNG and SVG."""
     from widthwise.cli.labels import arm_labels
@@ -211,7 +171,7 @@ def report(
 def verdict(
     store: Store,
     require: Annotated[str, typer.Option(metavar="NAME", help="The prescription that is asked about.")],
-    margin: MarginOption = None,
+    margin: Margin = None,
 ) -> None:
     """Exit with 0 if a prescription transfers, 3 if it does not, 4 if that is undecided."""
     from widthwise.records import read_study
@@ -250,31 +210,6 @@ def export(
         sys.stdout.write(to_csv(study))
     else:
         raise ValueError("--format parquet needs --out FILE; it is not text")
-
-
-def _executor(name: ExecutorName, workers: int | None, address: str | None) -> "Executor":
-    from widthwise.study import Local, Processes, Ray
-
-    if workers is not None and name is not ExecutorName.PROCESSES:
-        raise ValueError(f"--workers {workers} needs --executor processes; here it is {name.value}")
-    if address is not None and name is not ExecutorName.RAY:
-        raise ValueError(f"--address {address} needs --executor ray; here it is {name.value}")
-    match name:
-        case ExecutorName.LOCAL:
-            return Local()
-        case ExecutorName.PROCESSES:
-            return Processes(workers)
-        case ExecutorName.RAY:
-            return Ray(address)
-
-
-def _size(text: str) -> int | None:
-    """The size of populations, or None for what fits."""
-    if text == AUTO_SIZE:
-        return None
-    if not text.removeprefix("-").isdecimal():
-        raise ValueError(f"--population-size {text!r} is neither {AUTO_SIZE!r} nor a whole number")
-    return int(text)
 
 
 def _print_verdicts(study: "StoredStudy") -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from widthwise.cli.errors import user_errors
-from widthwise.cli.options import given
+from widthwise.cli.options import Margin, given
 
 
 @user_errors
@@ -18,10 +18,7 @@ def transfer_table(
     base_width: Annotated[
         int | None, typer.Option(help="The width whose best rate is kept; the smallest by default.")
     ] = None,
-    margin: Annotated[
-        float | None,
-        typer.Option(help="Relative loss that may be given up; 0.01, which is 1 %, unless said."),
-    ] = None,
+    margin: Margin = None,
 ) -> None:
     """Say whether the best learning rate transfers, from a table of results."""
     from rich.console import Console
