@@ -15,7 +15,8 @@ from widthwise.records import StoredStudy, TrialStatus
 from widthwise.study import SpecSource, parse_spec, run_study
 from widthwise.study.expand import StudyPlan, expand
 from widthwise.study.run import Listener
-from widthwise.study.store import TrialResult, create_store, writing
+from widthwise.study.store import create_store, writing
+from widthwise.study.trial_result import TrialResult
 
 DIGEST = "0" * 64
 """Stands for a corpus' hash where no text is read."""

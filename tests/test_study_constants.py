@@ -26,7 +26,7 @@ from widthwise.study import (
 )
 from widthwise.study.constants_search import next_proposals, search_spec
 from widthwise.study.proposals import Ranges, Tried, as_tuple, best_of, inside, propose, recentred
-from widthwise.study.store import TrialResult
+from widthwise.study.trial_result import TrialResult
 
 pytest.importorskip("optuna")
 

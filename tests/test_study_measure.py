@@ -21,7 +21,8 @@ from widthwise.records import (
 from widthwise.study import parse_spec, resume_study, run_study
 from widthwise.study.expand import build_model, model_roles
 from widthwise.study.run_state import RunState
-from widthwise.study.store import StoreWriter, TrialResult, create_store, writing
+from widthwise.study.store import StoreWriter, create_store, writing
+from widthwise.study.trial_result import TrialResult
 from widthwise.train import AlignmentPlan, checkpoint
 
 LAYERS = ("attention.qkv", "attention.output", "mlp.up", "mlp.down")

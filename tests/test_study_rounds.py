@@ -16,8 +16,8 @@ from widthwise.report import study_page_data
 from widthwise.study import Processes, RunState, SpecSource, resume_study, run_study, runner
 from widthwise.study.expand import expand_arms
 from widthwise.study.rate_spec import RateSweep
-from widthwise.study.store import TrialResult
 from widthwise.study.sweep_rounds import lattice_point, next_round
+from widthwise.study.trial_result import TrialResult
 
 SWEEP = {"lowest": "2^-8", "highest": "2^-4", "coarse": "2^1", "fine": "2^0.5", "reach": "2^6"}
 Loss = Callable[[int, float, int], float | None]

@@ -14,7 +14,9 @@ import pytest
 from study_example import DIGEST, ended, snapshot, tiny_plan
 from widthwise.records import TrialStatus, check_store, read_curves, read_study
 from widthwise.study.expand import StudyPlan
-from widthwise.study.store import TrialResult, create_store, left_open, writing
+from widthwise.study.store import create_store, writing
+from widthwise.study.store_lock import left_open
+from widthwise.study.trial_result import TrialResult
 
 PLAN = tiny_plan(population_size=8)
 

@@ -20,7 +20,8 @@ from widthwise.study.run_state import Listener, Tracker
 from widthwise.study.runner import choose_device
 from widthwise.study.spec import StudySpec
 from widthwise.study.spec_file import SpecSource, parse_spec
-from widthwise.study.store import StoreWriter, create_store, left_open, writing
+from widthwise.study.store import StoreWriter, create_store, writing
+from widthwise.study.store_lock import left_open
 from widthwise.study.sweep_rounds import Round, next_round
 from widthwise.study.task import Job
 from widthwise.study.text import begun_text, digest_of, load_text, tokens_of

@@ -9,7 +9,7 @@ from widthwise.records import TrialRow, TrialStatus
 from widthwise.study.expand import RULES, model_roles
 from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.recipe import Recipe, unpack_numbers
-from widthwise.study.store import TrialResult
+from widthwise.study.trial_result import TrialResult
 from widthwise.theory import rate_power
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from widthwise.records import PopulationRow, TrialStatus, read_study
 from widthwise.study import runner
 from widthwise.study.checkpoints import checkpoint_path
 from widthwise.study.measure_spec import MeasureSpec
-from widthwise.study.store import StoreWriter, TrialResult
+from widthwise.study.store import StoreWriter
 from widthwise.study.task import OutOfMemory
 from widthwise.study.train_stored import stored_revisions
+from widthwise.study.trial_result import TrialResult
 
 if TYPE_CHECKING:
     from widthwise.train import Checkpoint, Corpus, Member, Recipe

@@ -6,28 +6,25 @@ population through a kill at any moment. Closing leaves one file.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from widthwise.records import (
     APPLICATION_ID,
     SCHEMA,
     SCHEMA_VERSION,
-    AlignmentPoint,
     ProposalRow,
     SweepRow,
-    TrialStatus,
     check_store,
     upgrade,
 )
-from widthwise.study.checkpoints import CHECKPOINTS
 from widthwise.study.expand import StudyPlan
+from widthwise.study.store_lock import only_writer
+from widthwise.study.trial_result import TrialResult
 from widthwise.study.write_plan import (
     next_population_id,
     now,
@@ -37,19 +34,7 @@ from widthwise.study.write_plan import (
     write_study,
     write_sweeps,
 )
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """How a trial ended, as the store keeps it."""
-
-    trial: int
-    status: TrialStatus
-    reason: str | None
-    step: int | None
-    validation_loss: float | None
-    curve: tuple[tuple[int, float], ...]
-    alignment: tuple[AlignmentPoint, ...] = ()
+from widthwise.study.write_results import write_results
 
 
 def create_store(
@@ -75,7 +60,7 @@ def create_store(
     if not path.parent.is_dir():
         raise ValueError(f"folder {str(path.parent)!r} of the store does not exist; make it first")
     temporary = path.with_name(f".{path.name}.new")
-    with _only_writer(path):
+    with only_writer(path):
         if path.exists():
             raise ValueError(
                 f"store {str(path)!r} was made by another process meanwhile; run again to go on with it"
@@ -128,7 +113,7 @@ class StoreWriter:
         """
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            self._write_results(results)
+            write_results(self._connection, results)
             self._connection.execute(
                 "UPDATE population SET status = 'completed', host = ?, seconds = ? WHERE id = ?",
                 (self._host if host is None else host, seconds, population),
@@ -203,37 +188,10 @@ class StoreWriter:
                     (id_, population),
                 )
                 write_composition(self._connection, id_, revision=0, from_step=from_step, trials=trials)
-            self._write_results(results)
+            write_results(self._connection, results)
             self._connection.execute(
                 "UPDATE population SET status = 'split', host = ? WHERE id = ?", (self._host, population)
             )
-
-    def _write_results(self, results: Sequence[TrialResult]) -> None:
-        for r in results:
-            self._connection.execute(
-                "UPDATE trial SET status = ?, reason = ?, step = ?, validation_loss = ? WHERE id = ?",
-                (r.status.value, r.reason, r.step, r.validation_loss, r.trial),
-            )
-            self._connection.executemany(
-                "INSERT INTO curve VALUES (?, ?, ?)", [(r.trial, step, loss) for step, loss in r.curve]
-            )
-            if r.alignment:
-                self._write_alignment(r.trial, r.alignment)
-
-    def _write_alignment(self, trial: int, points: Sequence[AlignmentPoint]) -> None:
-        layers = dict(
-            self._connection.execute(
-                "SELECT name, id FROM layer WHERE width = (SELECT width FROM cell WHERE trial = ? LIMIT 1)",
-                (trial,),
-            )
-        )
-        self._connection.executemany(
-            "INSERT INTO alignment VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (trial, layers[p.layer], p.since.value, p.step, p.alpha, p.omega, p.u, p.product)
-                for p in points
-            ],
-        )
 
 
 @contextmanager
@@ -244,7 +202,7 @@ def writing(path: Path) -> Iterator[StoreWriter]:
         ValueError: not a store (see `records.check_store`), another process is writing it, or it cannot be written.
     """
     check_store(path)
-    with _only_writer(path), closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with only_writer(path), closing(sqlite3.connect(path, isolation_level=None)) as connection:
         try:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_mode = WAL")
@@ -261,39 +219,3 @@ def writing(path: Path) -> Iterator[StoreWriter]:
             # is then as good, and the next writer truncates it.
             with contextlib.suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA journal_mode = DELETE")
-
-
-def left_open(path: Path) -> bool:
-    """Whether a writer was stopped before it could close a store to one file."""
-    return any(path.with_name(path.name + ending).exists() for ending in ("-wal", ".lock", CHECKPOINTS))
-
-
-@contextmanager
-def _only_writer(path: Path) -> Iterator[None]:
-    """Hold `FILE.lock`; the file goes when it is released, and stays, held by nobody, after a kill."""
-    lock_path = path.with_name(path.name + ".lock")
-    try:
-        lock = _open_lock(lock_path)
-    except BlockingIOError as error:
-        raise ValueError(f"store {str(path)!r} is being written by another process; wait for it") from error
-    except OSError as error:
-        raise ValueError(f"store {str(path)!r} cannot be written: {error}; choose another folder") from error
-    try:
-        yield
-    finally:
-        lock_path.unlink(missing_ok=True)
-        os.close(lock)
-
-
-def _open_lock(lock_path: Path) -> int:
-    while True:
-        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The last holder may have removed the file between opening and locking: such a lock excludes nobody.
-            if lock_path.exists() and os.path.samestat(os.fstat(lock), lock_path.stat()):
-                return lock
-        except BaseException:
-            os.close(lock)
-            raise
-        os.close(lock)

@@ -11,7 +11,7 @@ from pathlib import Path
 from widthwise.records import PopulationRow, TrialRow
 from widthwise.study.checkpoints import checkpoint_path
 from widthwise.study.measure_spec import MeasureSpec
-from widthwise.study.store import TrialResult
+from widthwise.study.trial_result import TrialResult
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import SupportsFloat
 from widthwise.records import TrialStatus
 from widthwise.study.own_trial import Diverged, OwnFunction, Trial
 from widthwise.study.runner import CURVE_POINTS
-from widthwise.study.store import TrialResult
+from widthwise.study.trial_result import TrialResult
 from widthwise.user_code import said
 
 REASON_LENGTH = 500

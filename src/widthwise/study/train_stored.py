@@ -11,9 +11,9 @@ from widthwise.records import PopulationRow
 from widthwise.study import runner
 from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.own_trial import own_trial
-from widthwise.study.store import TrialResult
 from widthwise.study.task import OutOfMemory, Task, Trained
 from widthwise.study.train_own import train_own
+from widthwise.study.trial_result import TrialResult
 from widthwise.user_code import find_callable
 
 if TYPE_CHECKING:
