@@ -354,10 +354,12 @@ def test_a_store_that_is_no_search(corpus: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_the_command_with_tiny_models(corpus: Path, tmp_path: Path) -> None:
-    """Trained for real: two batches of two on top of four rates."""
+    """Trained for real: two batches of two on top of two rates. A search measures nothing, whatever its spec says."""
     spec, store = tmp_path / "s.yaml", tmp_path / "c.sqlite"
     arms = [{"parameterization": "mup", "rates": "full", "constants": "searched"}]
-    source = searched(corpus, arms=arms, learning_rates=["2^-8", "2^-6"], constants_search={"batch": 2})
+    measure = {"alignment": "every 1 steps"}
+    rates = ["2^-8", "2^-6"]
+    source = searched(corpus, arms=arms, learning_rates=rates, constants_search={"batch": 2}, measure=measure)
     spec.write_text(source.text)
     result = command("study", "constants", spec, "--store", store, "--trials", 4, "--device", "cpu")
     assert result.exit_code == 0, result.stderr

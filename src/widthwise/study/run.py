@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from widthwise.records import StoredStudy, check_store, read_study
+from widthwise.records import StoredStudy, check_store, read_layers, read_study
 from widthwise.study.checkpoints import remove_checkpoints
 from widthwise.study.desk import Desk, More
 from widthwise.study.executor import Crew, Executor, Local
@@ -179,7 +179,8 @@ def train_pending(
     """Train the populations that have not run, and more as long as there are, as the store's only writer."""
     with writing(store) as writer:
         study = read_study(store)  # by the one writer: nobody else can have finished a population since
-        measure = parse_spec(study.spec).spec.measure
+        # A search for constants measures nothing, whatever its specification says: its store has no layers.
+        measure = parse_spec(study.spec).spec.measure if read_layers(store) else None
         job = Job(study.spec, study.corpus, crew.device, store.absolute(), checkpoint_seconds, measure)
         tracker = Tracker(study, listener)
         desk = Desk(job, writer, corpus, tracker, study, longest_first=crew.longest_first, more=more)
