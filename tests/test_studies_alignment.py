@@ -21,9 +21,9 @@ STUDY = SOURCE.parent.parent / "studies" / "alignment"
 sys.path.insert(0, str(STUDY))
 
 import plan  # noqa: E402
+from jobs import all_jobs  # noqa: E402
 from loss_tables import blocks  # noqa: E402
 from rate_tables import Drift, mean_miss  # noqa: E402
-from run import all_jobs  # noqa: E402
 from summarize import PAGE, main, replaced  # noqa: E402
 
 CONFIG = plan.load_config(STUDY / "base.yaml")
@@ -49,13 +49,13 @@ def test_every_study_is_valid_and_within_the_budget(case: plan.Case) -> None:
     seeds, widths = CONFIG["seeds"], CONFIG["large_widths"]
     studies = [
         planned(case, "coarse", widths=[128], arms=plan.coarse_arms(CONFIG, case), seeds=[0]),
-        planned(case, "base", widths=[128], arms=plan.base_arms(CONFIG, -7), seeds=seeds),
+        planned(case, "base", widths=[128], arms=plan.base_arms(CONFIG, case, -7), seeds=seeds),
         planned(case, "small", widths=[256], arms=plan.preset_arms(CONFIG, case, FOUND, 256), seeds=seeds),
         planned(
             case,
             "measure",
             widths=CONFIG["measured_widths"],
-            arms=plan.measured_arms(CONFIG, FOUND),
+            arms=plan.measured_arms(CONFIG, -7),
             seeds=seeds,
             measured=True,
         ),
@@ -88,12 +88,15 @@ def test_a_window_holds_both_predictions_inside_it(case: plan.Case, width: int, 
     assert 4 <= high - low <= 7
 
 
-def test_large_widths_wait_for_small_ones_and_the_longest_comes_first() -> None:
+def test_jobs_wait_for_what_they_need_and_the_longest_of_a_kind_comes_first() -> None:
     jobs = all_jobs(CONFIG, CASES)
-    assert [job.seconds for job in jobs] == sorted((job.seconds for job in jobs), reverse=True)
-    assert len({job.name for job in jobs}) == len(jobs) == 18
-    names = {job.name for job in jobs}
-    assert all(job.needs in names for job in jobs if job.part != "small")
+    assert [job.rank for job in jobs] == sorted(job.rank for job in jobs)
+    at = {job.name: i for i, job in enumerate(jobs)}
+    assert len(at) == len(jobs) == 3 + 6 * (1 + 2 + 1) + 1 + 2 * 3
+    assert all(at[name] < at[job.name] for job in jobs for name in job.needs)
+    assert [job.name for job in jobs if not job.needs] == [
+        f"{o}-standard-base" for o in ("adam", "adafactor", "sgd")
+    ]
 
 
 def test_the_noise_of_arms_against_seeds_by_hand() -> None:

@@ -3,7 +3,7 @@
 from markdown_table import NOT_RUN, interval, table
 from plan import Case, Config, cases
 from progress import exponents_over_training, ratios_over_training
-from stored import Stores
+from stored import Stores, all_studies, ends_in_words
 
 from widthwise.analysis import Weighting
 from widthwise.study.arms import RULES
@@ -17,37 +17,39 @@ def has_series(stores: Stores, config: Config, case: Case) -> bool:
 
 
 def run_table(stores: Stores, config: Config) -> str:
-    """Which studies there are: how many models trained to the end, and how many diverged."""
-    larges = (f"large-{width}" for width in config["large_widths"])
-    studies = ("coarse", "base", "measure", "small", "transferred", *larges)
-    rows = [[case.name, *(_count(stores, case, study) for study in studies)] for case in cases(config)]
-    return table(("case", *studies), rows) if any(set(row[1:]) != {NOT_RUN} for row in rows) else ""
+    """Which studies there are: how many models were trained, and how many of them diverged or were ruined."""
+    all_cases = cases(config)
+    rows = [
+        [study, *counts]
+        for study in all_studies(config)
+        if set(counts := [_count(stores, case, study) for case in all_cases]) != {NOT_RUN}
+    ]
+    return table(("study", *(case.name for case in all_cases)), rows)
 
 
 def _count(stores: Stores, case: Case, study: str) -> str:
-    trials = {o.run: o.loss for o in stores.rows(case, study)}
-    diverged = sum(loss is None for loss in trials.values())
-    if not trials:
-        return NOT_RUN
-    return f"{len(trials)}, {diverged} diverged" if diverged else f"{len(trials)}"
+    ends = list(stores.ends(case, [study]).values())
+    return ends_in_words(ends) if ends else NOT_RUN
 
 
 def exponent_table(stores: Stores, config: Config) -> str:
     """Exponents by role, mean over training weighed by loss, under each measured arm."""
     rows: list[list[str]] = []
     for case in cases(config):
+        lower = stores.measure_path(case) == stores.path(case, "lower")
         for arm in config["measured_arms"]:
             found = stores.measured(case, arm)
+            at = f"{arm}, an octave lower" if lower else arm
             if isinstance(found, str):
                 if stores.path(case, "measure").exists():
                     why = found.partition(": ")[2].partition(";")[0]
-                    rows.append([case.name, arm, "-", *["-"] * 4, why])
+                    rows.append([case.name, at, "-", *["-"] * 4, why])
                 continue
             for role, own in found.roles.items():
                 rate = found.solution.interval(role)
                 rows.append(
                     [
-                        *(case.name, arm, role, interval(own.alpha), interval(own.omega), interval(own.u)),
+                        *(case.name, at, role, interval(own.alpha), interval(own.omega), interval(own.u)),
                         *(interval(rate), ", ".join(found.nearest.layers[role].inside) or "none of them"),
                     ]
                 )
@@ -61,7 +63,7 @@ def ratio_table(stores: Stores, config: Config) -> str:
     for case in cases(config):
         if not has_series(stores, config, case):
             continue
-        found = ratios_over_training(stores.path(case, "measure"), config["measured_arms"][0])
+        found = ratios_over_training(stores.measure_path(case), config["measured_arms"][0])
         times = sorted({time for *_, time in found})
         for role in ("hidden", "readout"):
             for quantity in ("alpha", "u"):
@@ -93,7 +95,7 @@ def progress_table(stores: Stores, config: Config) -> str:
     for case in cases(config):
         if not has_series(stores, config, case):
             continue
-        series = exponents_over_training(stores.path(case, "measure"), config["measured_arms"][0])
+        series = exponents_over_training(stores.measure_path(case), config["measured_arms"][0])
         shown = [t for i, t in enumerate(sorted(series)) if i % 2 == 0]
         for role in ("hidden", "readout"):
             for quantity in ("alpha", "u", "omega"):

@@ -1,12 +1,12 @@
 """The loss at the largest width and each arm's transferred rate, and differences to the controls."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from markdown_table import LEVEL, table
 from plan import Config, cases
-from stored import ARMS, Stores
+from stored import ARMS, End, Stores, ends_in_words
 
 from widthwise.analysis import Observation
 from widthwise.analysis.noise import student_quantile
@@ -53,10 +53,12 @@ def loss_tables(stores: Stores, config: Config) -> tuple[str, str]:
         losses, sigma, freedom = blocks(runs.transferred)
         measured = stores.measured(case, config["measured_arms"][0])
         nearest = measured.nearest.nearest if isinstance(measured, MeasuredStore) else None
-        cells = [_loss_cell([o for o in runs.transferred if o.prescription == arm]) for arm in LOSS_ARMS]
-        constant = f"{runs.constant[0]:g}"
+        cells = [
+            _loss_cell([o for o in runs.transferred if o.prescription == arm], runs.ends) for arm in LOSS_ARMS
+        ]
+        constant = f"{runs.found.constant:g}"
         rows.append(
-            [case.name, str(len({o.seed for o in runs.transferred})), f"2^{runs.x:g}", *cells, constant]
+            [case.name, str(len({o.seed for o in runs.transferred})), f"2^{runs.found.x}", *cells, constant]
         )
         pairs = [
             ("measured", nearest, f"{nearest}, the nearest preset"),
@@ -78,11 +80,11 @@ def loss_tables(stores: Stores, config: Config) -> tuple[str, str]:
 LOSS_ARMS = (*ARMS, "readout")
 
 
-def _loss_cell(runs: list[Observation]) -> str:
-    """Mean and standard deviation over seeds, or how many diverged."""
+def _loss_cell(runs: list[Observation], ends: Mapping[str, End]) -> str:
+    """Mean and standard deviation over seeds, or how many diverged or were ruined."""
     losses = [o.loss for o in runs if o.loss is not None]
     if len(losses) < len(runs):
-        return f"{len(runs) - len(losses)} of {len(runs)} diverged"
+        return ends_in_words([ends[str(o.run)] for o in runs])
     return f"{np.mean(losses):.4f} ± {np.std(losses, ddof=1):.4f}" if len(losses) > 1 else "-"
 
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from brackets import moved_between
 from markdown_table import NOT_RUN, interval, table
 from plan import Case, Config, cases
-from stored import ARMS, Runs, Stores, best_rate
+from stored import ARMS, Runs, Stores, best_rate, octave
 
-from widthwise.analysis import CellStatus, Interval, Observation, TransferResult, transfer
+from widthwise.analysis import Interval, Observation, TransferResult, transfer
 from widthwise.study.arms import RULES
 from widthwise.study.measured_rates import MeasuredStore
 from widthwise.theory import (
@@ -61,7 +62,7 @@ def drift_tables(stores: Stores, config: Config) -> tuple[str, str]:
                 continue
             octaves = math.log2(width / config["base_width"])
             for one in found:
-                where = interval(one.moved) if one.moved else one.why
+                where = interval(one.moved) + one.bracketed * ", bracket" if one.moved else one.why
                 cells = [_foreseen(one.foreseen.get(name), octaves, one.moved) for name in names]
                 rows.append([case.name, one.arm, str(width), where, *cells])
             distinct = [one for one in found if one.moved is not None and one.twin is None]
@@ -79,6 +80,7 @@ class Drift:
     Args:
         moved: log2(best rate at the width / best rate at the base); None if one of them was not found.
         why: what is missing, then.
+        bracketed: whether the interval is that of brackets (`brackets.py`), for want of a fit.
         foreseen: assumption -> octaves a doubling of the width: low, value, high.
         twin: an earlier arm with the same runs at the width.
     """
@@ -88,6 +90,7 @@ class Drift:
     why: str
     foreseen: dict[str, tuple[float, float, float]]
     twin: str | None
+    bracketed: bool = False
 
 
 def drifts(stores: Stores, config: Config, case: Case, width: int) -> list[Drift] | None:
@@ -99,19 +102,26 @@ def drifts(stores: Stores, config: Config, case: Case, width: int) -> list[Drift
     measured = stores.measured(case, config["measured_arms"][0])
     own = {"measured": measured.prescription} if isinstance(measured, MeasuredStore) else {}
     own["constant"] = PRESCRIPTIONS["full"]
+    ends_of = (config["base_width"], width)
     found: list[Drift] = []
     seen: dict[frozenset[object], str] = {}
     for one in result.results:
         arm = PRESCRIPTIONS.get(one.prescription) or own.get(one.prescription)
-        if arm is None or (one.prescription == "constant" and runs.constant[0] == 1):
+        if arm is None or (one.prescription == "constant" and runs.found.constant == 1):
             continue  # a constant of 1 is full alignment again
         last = frozenset(o.run for o in runs.grid if (o.prescription, o.width) == (one.prescription, width))
         twin = seen.get(last)
         seen.setdefault(last, one.prescription)
-        moved = _moved(one.regret.offset)
-        ends = {cell.width: cell.status for cell in (one.cells[-1], one.cells[0])}
-        why = "; ".join(f"at {n}: {s}" for n, s in sorted(ends.items()) if s is not CellStatus.BRACKETED)
-        found.append(Drift(one.prescription, moved, why, predictions(case, arm, measured), twin))
+        moved, why = _moved(one.regret.offset), ""
+        if moved is None:
+            at = {
+                o: [r for r in runs.grid if (r.prescription, r.width) == (one.prescription, o)]
+                for o in ends_of
+            }
+            between = moved_between(*at.values())
+            moved, why = (None, between) if isinstance(between, str) else (between, "")
+        by_bracket = moved is not None and one.regret.offset is None
+        found.append(Drift(one.prescription, moved, why, predictions(case, arm, measured), twin, by_bracket))
     return found
 
 
@@ -160,9 +170,9 @@ def _best_cell(runs: list[Observation]) -> str:
     if len({o.rate for o in runs}) < 2:
         return NOT_RUN
     x, loss = best_rate(runs)
-    above = {math.log2(o.rate) for o in runs if math.log2(o.rate) > x}
-    broken = {math.log2(o.rate) for o in runs if o.loss is None}
-    edge = ", the highest of its grid" if not above else ", next diverges" if min(above) in broken else ""
+    above = {octave(o) for o in runs if octave(o) > x}
+    failed = {octave(o) for o in runs if o.loss is None}
+    edge = ", the highest of its grid" if not above else ", next fails" if min(above) in failed else ""
     return f"{x:g}: {loss:.3f}{edge}"
 
 

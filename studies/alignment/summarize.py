@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
         text = "\n".join(page(stores, config))
         if given.figure is not None:
             readable = {case.name for case in cases(config) if has_series(stores, config, case)}
-            paths = {case.name: stores.path(case, "measure") for case in cases(config)}
+            paths = {case.name: stores.measure_path(case) for case in cases(config)}
             there = {name: path for name, path in paths.items() if name in readable}
             write_figure(there, config["measured_arms"][0], given.figure)
     if not given.write:
