@@ -46,5 +46,12 @@ def test_printing_the_exponents_loads_nothing_heavy() -> None:
     assert not tops(loaded) & HEAVY
 
 
+def test_planning_a_study_loads_no_symbolic_mathematics_and_no_plots() -> None:
+    """What torch loads by itself when tensors without memory are asked for zeros like themselves, half a second."""
+    loaded = loaded_by("-m", "widthwise", "study", "plan", "quickstart")
+    assert "widthwise.study.fit" in loaded
+    assert not tops(loaded) & {"sympy", "scipy", "altair", "vl_convert", "jinja2", "triton"}
+
+
 def test_a_heavy_import_would_be_seen() -> None:
     assert "jinja2" in tops(loaded_by("-c", "import widthwise; import jinja2.filters"))

@@ -9,7 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from widthwise.optim import AdamAtan2Update, AdamUpdate, MemberUpdate, SgdUpdate, State
+from widthwise.optim import (
+    AdafactorConstants,
+    AdafactorUpdate,
+    AdamAtan2Update,
+    AdamUpdate,
+    MemberUpdate,
+    SgdUpdate,
+    State,
+)
 
 SGD = SgdUpdate(momentum=0.9)
 ADAM = AdamUpdate(beta1=0.9, beta2=0.99)
@@ -221,6 +229,23 @@ def test_arguments_are_left_alone(update: MemberUpdate) -> None:
     assert all(torch.equal(argument, copy) for argument, copy in zip(arguments, copies, strict=True))
     assert not torch.equal(moved, parameter)
     assert not any(torch.equal(new_state[name], state[name]) for name in state)
+
+
+ADAFACTORS = [
+    AdafactorUpdate(AdafactorConstants(factored=factored, momentum=momentum, min_dim_size_to_factor=4))
+    for factored in (True, False)
+    for momentum in (None, 0.9)
+]
+
+
+@pytest.mark.parametrize("update", [*UPDATES, *ADAFACTORS], ids=str)
+@pytest.mark.parametrize("shape", [(5, 4), (4, 9), (3, 8), (7,)])
+def test_the_shapes_of_the_state_are_those_it_has(update: MemberUpdate, shape: tuple[int, ...]) -> None:
+    """Of each of two members, by name and in order."""
+    state = update.initial_state(torch.ones(2, *shape))
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in state.items()]
+    assert shapes == [(name, (2, *own)) for name, own in update.state_shapes(shape).items()]
+    assert all(tensor.dtype == torch.float32 for tensor in state.values())
 
 
 @pytest.mark.parametrize("update", UPDATES, ids=update_name)

@@ -23,7 +23,7 @@ from widthwise.study.arms import Arm, expand_arms
 from widthwise.study.horizon import Steps, TokensPerParameter, non_embedding, resolved_steps
 from widthwise.study.rate_spec import RateGrid
 from widthwise.study.recipe import any_block, canonical_json, identity, pack_numbers, unpack_numbers
-from widthwise.study.recipe_parts import NumberParts, Part, identity_of, recipe_of, text_of
+from widthwise.study.recipe_parts import NumberFields, fields_of, identity_of, text_of
 from widthwise.theory import ADAM, MID_RATES, PARAMETERIZATIONS, Parameterization, Role
 
 ARM: dict[str, Any] = {"parameterization": "mup", "rates": "full"}
@@ -322,11 +322,11 @@ def test_contradictions_are_all_named(changes: dict[str, Any], lines: list[str])
     assert complaints(**changes) == lines
 
 
-def test_the_text_made_of_parts_is_the_canonical_one() -> None:
+def test_the_text_made_of_fields_is_the_canonical_one() -> None:
     for recipe in recipes(gauge="explicit", widths=[8, 16]).values():
-        parts = {field: Part.of(value) for field, value in recipe.items()}
-        assert text_of(parts) == canonical_json(recipe)
-        assert identity_of(parts) == identity(recipe)
+        text = text_of(fields_of(recipe))
+        assert text == canonical_json(recipe)
+        assert identity_of(text) == identity(recipe)
 
 
 @pytest.mark.parametrize(("anchor", "gauge"), list(itertools.product(Anchor, Gauge)))
@@ -348,7 +348,7 @@ def test_numbers_written_once_are_those_resolved_for_each_rate(
         for g in (Gauge.FOLDED, gauge)
     )
     explicit = None if gauge is Gauge.FOLDED else own
-    fast = NumberParts(folded[1], explicit and explicit[1], epsilon=1e-7, constants=constants)
+    fast = NumberFields(folded[1], explicit and explicit[1], epsilon=1e-7, constants=constants)
     for rate in (0.1, 2.0**-9, 1e-30):
         numbers = [
             plan and resolve(plan[0], learning_rate=rate, epsilon=1e-7, constants=constants)
@@ -356,9 +356,7 @@ def test_numbers_written_once_are_those_resolved_for_each_rate(
         ]
         assert numbers[0] is not None
         packed = pack_numbers(numbers[0], numbers[1])
-        found = fast.at(rate)
-        assert recipe_of(found) == packed
-        assert text_of(found) == canonical_json(packed)
+        assert text_of(fast.at(rate)) == canonical_json(packed)
 
 
 def test_a_rate_that_overflows_is_refused() -> None:

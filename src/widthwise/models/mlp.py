@@ -43,7 +43,7 @@ class MLP:
     def __post_init__(self) -> None:
         require_positive(asdict(self))
 
-    def tensors(self) -> dict[str, ModelTensor]:
+    def tensors(self) -> Mapping[str, ModelTensor]:
         """Every tensor by name, in the order of the forward pass; matrices are [inputs, outputs]."""
         D = self.width
         hidden = {

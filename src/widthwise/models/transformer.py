@@ -10,6 +10,8 @@ Shape legend: P members, B sequences, T positions, N = B * T, D width, V vocabul
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -44,26 +46,9 @@ class Transformer:
                 f"the nearest widths that are: {_neighbours(self.width, self.head_dim)}"
             )
 
-    def tensors(self) -> dict[str, ModelTensor]:
+    def tensors(self) -> Mapping[str, ModelTensor]:
         """Every tensor by name, in the order of the forward pass; matrices are [inputs, outputs]."""
-        D = self.width
-        tensors = {
-            "token_embedding": ModelTensor((self.vocabulary, D), drawn=True),
-            "position_embedding": ModelTensor((self.context, D), drawn=True),
-        }
-        for block in range(self.depth):
-            tensors |= {
-                f"blocks.{block}.attention.norm": ModelTensor((D,), drawn=False),
-                f"blocks.{block}.attention.qkv": ModelTensor((D, 3 * D), drawn=True, multiplied=True),
-                f"blocks.{block}.attention.output": ModelTensor((D, D), drawn=True, multiplied=True),
-                f"blocks.{block}.mlp.norm": ModelTensor((D,), drawn=False),
-                f"blocks.{block}.mlp.up": ModelTensor((D, 4 * D), drawn=True, multiplied=True),
-                f"blocks.{block}.mlp.down": ModelTensor((4 * D, D), drawn=True, multiplied=True),
-            }
-        return tensors | {
-            "final_norm": ModelTensor((D,), drawn=False),
-            "readout": ModelTensor((D, self.vocabulary), drawn=True, multiplied=True),
-        }
+        return _tensors(self)
 
     @property
     def parameter_count(self) -> int:
@@ -132,3 +117,27 @@ class Transformer:
 def _neighbours(width: int, divisor: int) -> str:
     below = width // divisor * divisor
     return " and ".join(str(w) for w in (below, below + divisor) if w > 0)
+
+
+@lru_cache(maxsize=256)
+def _tensors(model: Transformer) -> Mapping[str, ModelTensor]:
+    """Listed once for each model: a study's plan asks thousands of times."""
+    D = model.width
+    tensors = {
+        "token_embedding": ModelTensor((model.vocabulary, D), drawn=True),
+        "position_embedding": ModelTensor((model.context, D), drawn=True),
+    }
+    for block in range(model.depth):
+        tensors |= {
+            f"blocks.{block}.attention.norm": ModelTensor((D,), drawn=False),
+            f"blocks.{block}.attention.qkv": ModelTensor((D, 3 * D), drawn=True, multiplied=True),
+            f"blocks.{block}.attention.output": ModelTensor((D, D), drawn=True, multiplied=True),
+            f"blocks.{block}.mlp.norm": ModelTensor((D,), drawn=False),
+            f"blocks.{block}.mlp.up": ModelTensor((D, 4 * D), drawn=True, multiplied=True),
+            f"blocks.{block}.mlp.down": ModelTensor((4 * D, D), drawn=True, multiplied=True),
+        }
+    tensors |= {
+        "final_norm": ModelTensor((D,), drawn=False),
+        "readout": ModelTensor((D, model.vocabulary), drawn=True, multiplied=True),
+    }
+    return MappingProxyType(tensors)

@@ -1,5 +1,6 @@
 """Adafactor over a member axis: `adafactor_single` with one leading dimension of separate tensors."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from widthwise.optim.adafactor_single import (
     State,
     adafactor_step,
     initial_state,
+    state_shapes,
 )
 from widthwise.optim.weight_decay import NO_DECAY, WeightDecay
 
@@ -41,6 +43,10 @@ class AdafactorUpdate:
     def initial_state(self, parameter: Tensor) -> State:
         """Zeros: [P, ...] without one of the factored dimensions each, or of the parameter's shape."""
         return initial_state(parameter, constants=self.constants, batch_dims=1)
+
+    def state_shapes(self, shape: tuple[int, ...]) -> Mapping[str, tuple[int, ...]]:
+        """Those of `v_row` and `v_col`, or of `v`; and of `exp_avg` with momentum."""
+        return state_shapes(shape, constants=self.constants)
 
     def step(
         self,

@@ -118,17 +118,29 @@ def initial_state(parameter: Tensor, *, constants: AdafactorConstants, batch_dim
     """
     dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
     like = {"dtype": dtype, "device": parameter.device}
-    shape = list(parameter.shape)
-    dims = constants.factored_dims(shape[batch_dims:])
-    state: State = {}
-    if dims is None:
-        state["v"] = torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format)
-    else:
-        for name, gone in (("v_row", dims[1] + batch_dims), ("v_col", dims[0] + batch_dims)):
-            state[name] = torch.zeros(shape[:gone] + shape[gone + 1 :], **like)
-    if constants.momentum is not None:
-        state["exp_avg"] = torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format)
-    return state
+    batch, shape = tuple(parameter.shape[:batch_dims]), tuple(parameter.shape[batch_dims:])
+    return {
+        name: torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format)
+        if own == shape
+        else torch.zeros(batch + own, **like)
+        for name, own in state_shapes(shape, constants=constants).items()
+    }
+
+
+def state_shapes(shape: tuple[int, ...], *, constants: AdafactorConstants) -> Mapping[str, tuple[int, ...]]:
+    """What `initial_state` keeps of one tensor.
+
+    Example:
+        >>> state_shapes((200, 128), constants=AdafactorConstants())
+        {'v_row': (200,), 'v_col': (128,)}
+    """
+    dims = constants.factored_dims(shape)
+    kept = {"v": shape}
+    if dims is not None:
+        kept = {
+            name: shape[:gone] + shape[gone + 1 :] for name, gone in (("v_row", dims[1]), ("v_col", dims[0]))
+        }
+    return kept if constants.momentum is None else {**kept, "exp_avg": shape}
 
 
 def over(value: Number, like: Tensor, *, batch_dims: int) -> Number:

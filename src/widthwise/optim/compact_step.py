@@ -105,7 +105,7 @@ class CompactUpdate:
             return {name: tensor[0] for name, tensor in state.items()}
         shape, blocks = weight.shape, blocks_of(weight.numel())
         zeros: State = {}
-        for name in self._kept():
+        for name in self.kept:
             if self.state is StateFormat.FLOAT32:
                 zeros[name] = torch.zeros(shape, device=weight.device)
             else:
@@ -113,12 +113,13 @@ class CompactUpdate:
                 zeros[f"{name}.scales"] = torch.zeros(blocks, device=weight.device)
         return zeros
 
-    def _kept(self) -> list[str]:
+    @property
+    def kept(self) -> list[str]:
         """The names of the states that are kept for each element; SGD without momentum needs none."""
         update = self.update
         if isinstance(update, AdafactorUpdate) or (isinstance(update, SgdUpdate) and update.momentum == 0):
             return []
-        return list(self.update.initial_state(torch.empty(1, 1)))
+        return list(update.state_shapes((1, 1)))
 
     @torch.no_grad()
     def step_(
@@ -156,12 +157,12 @@ class CompactUpdate:
 
     def first_moment(self, state: State, part: slice) -> Tensor | None:
         """Some of the averaged gradients, flat, in float32; None where none are kept."""
-        names = [name for name in ("m", "momentum") if name in self._kept()]
+        names = [name for name in ("m", "momentum") if name in self.kept]
         return self._read(state, names[0], part) if names else None
 
     def root_mean_square(self, state: State, part: slice) -> Tensor | None:
         """Some of sqrt(v), flat, not corrected for its start at zero; None for SGD and Adafactor."""
-        kept = self._kept()
+        kept = self.kept
         if "u" in kept:
             return self._read(state, "u", part)
         return self._read(state, "v", part).sqrt() if "v" in kept else None
@@ -174,12 +175,12 @@ class CompactUpdate:
         epsilon_1 = torch.tensor([now.epsilon], device=weight.device)
         for part in pieces(len(flat), self.piece):
             theta_1xN, g_1xN = flat[None, part].float(), flat_gradient[None, part].float()
-            old = {name: self._read(state, name, part)[None] for name in self._kept()}
+            old = {name: self._read(state, name, part)[None] for name in self.kept}
             if not old:
                 old = update.initial_state(theta_1xN)
             moved, new = update.step(theta_1xN, g_1xN, old, step=step_1, rate=now.rate_1, epsilon=epsilon_1)
             self._write(flat, moved[0], part, now)
-            for name in self._kept():
+            for name in self.kept:
                 self._keep(state, name, new[name][0], part, now)
 
     def _read(self, state: State, name: str, part: slice) -> Tensor:
@@ -290,6 +291,9 @@ def state_bytes(update: MemberUpdate, state: StateFormat, shape: tuple[int, ...]
         >>> state_bytes(adam, StateFormat.FLOAT32, (256, 4)), state_bytes(adam, StateFormat.EIGHT_BIT, (256, 4))
         (8192, 2080)
     """
-    compact = CompactUpdate(update, state)
-    tensors = compact.initial_state(torch.empty(shape, device="meta"))
-    return sum(prod(t.shape) * t.element_size() for t in tensors.values())
+    kept = CompactUpdate(update, state).kept
+    if isinstance(update, AdafactorUpdate):
+        return 4 * sum(map(prod, update.state_shapes(shape).values()))
+    count = prod(shape)
+    each = 4 * count if state is StateFormat.FLOAT32 else (BLOCK + 4) * blocks_of(count)
+    return each * len(kept)

@@ -4,6 +4,7 @@ An update is a pure function of tensors. Parameters, gradients and state are [P,
 step is a number, or [P]. Nothing is reduced across members, so no member can touch another.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from widthwise.optim.parameter_scaling import ParameterScaling
 from widthwise.optim.second_moment import ROOT
 
 State = dict[str, Tensor]
+Shape = tuple[int, ...]
 Step = float | Tensor
 
 
@@ -23,6 +25,10 @@ class MemberUpdate(Protocol):
 
     def initial_state(self, parameter: Tensor) -> State:
         """The state before the first step, by name, each shaped as the parameter."""
+        ...
+
+    def state_shapes(self, shape: Shape) -> Mapping[str, Shape]:
+        """The shapes of one member's state, by name, of a tensor with this shape: `initial_state` without tensors."""
         ...
 
     def step(
@@ -50,6 +56,10 @@ class SgdUpdate:
     def initial_state(self, parameter: Tensor) -> State:
         """The momentum buffer m, zero."""
         return {"momentum": torch.zeros_like(parameter)}
+
+    def state_shapes(self, shape: Shape) -> Mapping[str, Shape]:
+        """That of the momentum."""
+        return {"momentum": shape}
 
     def step(
         self, parameter: Tensor, gradient: Tensor, state: State, *, step: Step, rate: Tensor, epsilon: Tensor
@@ -103,6 +113,10 @@ class AdamUpdate(_Moments):
         """The first moment m and the second moment v, zero."""
         return {"m": torch.zeros_like(parameter), "v": torch.zeros_like(parameter)}
 
+    def state_shapes(self, shape: Shape) -> Mapping[str, Shape]:
+        """Those of m and v."""
+        return {"m": shape, "v": shape}
+
     def step(
         self, parameter: Tensor, gradient: Tensor, state: State, *, step: Step, rate: Tensor, epsilon: Tensor
     ) -> tuple[Tensor, State]:
@@ -134,6 +148,10 @@ class AdamAtan2Update(_Moments):
     def initial_state(self, parameter: Tensor) -> State:
         """The first moment m and the root of the second, u, zero."""
         return {"m": torch.zeros_like(parameter), "u": torch.zeros_like(parameter)}
+
+    def state_shapes(self, shape: Shape) -> Mapping[str, Shape]:
+        """Those of m and u."""
+        return {"m": shape, "u": shape}
 
     def step(
         self, parameter: Tensor, gradient: Tensor, state: State, *, step: Step, rate: Tensor, epsilon: Tensor

@@ -22,9 +22,11 @@ from widthwise.scaling.reference_plan import (
     Anchor,
     EpsilonPolicy,
     Gauge,
+    ReferenceLaws,
     ReferencePlan,
     ReferenceRow,
     make_reference_plan,
+    reference_laws,
 )
 from widthwise.scaling.reference_roles import TRANSFORMER_ROLES, TensorRole, assign_roles, mlp_roles
 from widthwise.scaling.role_groups import groups_by_role
@@ -52,6 +54,7 @@ __all__ = [
     "PlanRow",
     "RateConstants",
     "RatePath",
+    "ReferenceLaws",
     "ReferencePlan",
     "ReferenceRow",
     "Rule",
@@ -74,6 +77,7 @@ __all__ = [
     "mlp_roles",
     "muon_with_adamw",
     "plan_from",
+    "reference_laws",
     "resolve",
     "role_of",
 ]

@@ -62,13 +62,14 @@ def resolve(
         raise ValueError(
             f"weight decay {weight_decay} must be at least 0 and below 1: a share of the weights"
         )
-    return {
-        name: TensorNumbers(
-            init=row.init,
-            multiplier=row.multiplier,
-            rate=learning_rate * constants.at(row.role) * row.rate,
-            epsilon=epsilon * row.epsilon,
-            decay=0.0 if row.role is Role.VECTOR else weight_decay,
-        )
-        for name, row in plan.rows.items()
-    }
+    made: dict[int, TensorNumbers] = {}  # tensors of one role share their row
+    for row in plan.rows.values():
+        if id(row) not in made:
+            made[id(row)] = TensorNumbers(
+                init=row.init,
+                multiplier=row.multiplier,
+                rate=learning_rate * constants.at(row.role) * row.rate,
+                epsilon=epsilon * row.epsilon,
+                decay=0.0 if row.role is Role.VECTOR else weight_decay,
+            )
+    return {name: made[id(row)] for name, row in plan.rows.items()}

@@ -125,28 +125,117 @@ def make_reference_plan(
         >>> plan.rows["hidden.0"].rate
         0.25
     """
-    if width < 1 or base_width < 1:
-        raise ValueError(f"width {width} and base width {base_width} must both be at least 1")
-    made = {
-        tensor: _row(
-            tensor,
-            role_exponents=_prescribed(parameterization, optimizer, prescription, tensor.role),
-            optimizer=optimizer.at(tensor.role),
-            widths=(width, base_width),
-            frame=(anchor, gauge, epsilon),
-        )
-        for tensor in set(roles.values())
-    }
-    return ReferencePlan(
-        width=width,
-        base_width=base_width,
+    laws = reference_laws(
+        roles,
         parameterization=parameterization,
         optimizer=optimizer,
         prescription=prescription,
         anchor=anchor,
         gauge=gauge,
         epsilon=epsilon,
-        rows={name: made[tensor] for name, tensor in roles.items()},
+    )
+    return laws.at(width, base_width=base_width)
+
+
+@dataclass(frozen=True)
+class _Law:
+    """One tensor's numbers as exponents: each is n_b^(-e of `at_base`) * (n / n_b)^(-e).
+
+    Args:
+        exponents: (a, b, c, g) in the plan's gauge, c as prescribed.
+        at_base: the same, of the base width itself.
+        epsilon: the exponent of the factor on epsilon.
+    """
+
+    tensor: TensorRole
+    exponents: RoleExponents
+    at_base: RoleExponents
+    epsilon: Fraction
+
+    def row(self, width: int, base_width: int) -> ReferenceRow:
+        base, ratio = float(base_width), width / base_width
+
+        def value(base_exponent: Fraction, exponent: Fraction) -> float:
+            return base ** -float(base_exponent) * ratio ** -float(exponent)
+
+        return ReferenceRow(
+            role=self.tensor.role,
+            exponents=self.exponents,
+            init=self.tensor.constant * value(self.at_base.b, self.exponents.b),
+            multiplier=value(self.at_base.a, self.exponents.a),
+            rate=value(self.at_base.c, self.exponents.c),
+            epsilon=value(self.at_base.g, self.epsilon),
+        )
+
+
+@dataclass(frozen=True)
+class ReferenceLaws:
+    """Every tensor's exponents, from which the plan of any width follows; see `make_reference_plan`."""
+
+    parameterization: Parameterization
+    optimizer: OptimizerRule
+    prescription: Prescription
+    anchor: Anchor
+    gauge: Gauge
+    epsilon: EpsilonPolicy
+    laws: Mapping[str, _Law]
+
+    def at(self, width: int, *, base_width: int) -> ReferencePlan:
+        """The plan at a width.
+
+        Raises:
+            ValueError: a width below 1.
+        """
+        if width < 1 or base_width < 1:
+            raise ValueError(f"width {width} and base width {base_width} must both be at least 1")
+        made = {
+            id(law): law.row(width, base_width) for law in {id(x): x for x in self.laws.values()}.values()
+        }
+        return ReferencePlan(
+            width=width,
+            base_width=base_width,
+            parameterization=self.parameterization,
+            optimizer=self.optimizer,
+            prescription=self.prescription,
+            anchor=self.anchor,
+            gauge=self.gauge,
+            epsilon=self.epsilon,
+            rows={name: made[id(law)] for name, law in self.laws.items()},
+        )
+
+
+def reference_laws(
+    roles: Mapping[str, TensorRole],
+    *,
+    parameterization: Parameterization,
+    optimizer: OptimizerRule,
+    prescription: Prescription,
+    anchor: Anchor = Anchor.RELATIVE,
+    gauge: Gauge = Gauge.FOLDED,
+    epsilon: EpsilonPolicy = EpsilonPolicy.CONSTANT,
+) -> ReferenceLaws:
+    """The exponents of a reference model's tensors, for a study that plans many widths.
+
+    Args:
+        roles: tensor name -> role and initial constant, as `assign_roles` gives them.
+    """
+    made = {
+        tensor: _law(
+            tensor,
+            own=_prescribed(parameterization, optimizer, prescription, tensor.role),
+            optimizer=optimizer.at(tensor.role),
+            frame=(anchor, gauge, epsilon),
+        )
+        for tensor in set(roles.values())
+    }
+    return ReferenceLaws(
+        parameterization=parameterization,
+        optimizer=optimizer,
+        prescription=prescription,
+        anchor=anchor,
+        gauge=gauge,
+        epsilon=epsilon,
+        laws={name: made[tensor] for name, tensor in roles.items()},
     )
 
 
@@ -161,16 +250,14 @@ def _prescribed(
     )
 
 
-def _row(
+def _law(
     tensor: TensorRole,
     *,
-    role_exponents: RoleExponents,
+    own: RoleExponents,
     optimizer: OptimizerRule,
-    widths: tuple[int, int],
     frame: tuple[Anchor, Gauge, EpsilonPolicy],
-) -> ReferenceRow:
+) -> _Law:
     anchor, gauge, epsilon = frame
-    own = role_exponents
     theta = -own.a if gauge is Gauge.FOLDED else ZERO
     shifted = shift_gauge(own, optimizer, theta)
     epsilon_exponent = (own.g if epsilon is EpsilonPolicy.PER_LAYER else ZERO) + theta
@@ -179,16 +266,4 @@ def _row(
         at_base = RoleExponents(a=shifted.a, b=shifted.b, c=-rate_power(optimizer) * theta, g=theta)
     else:
         at_base = RoleExponents(a=ZERO, b=STANDARD[tensor.role].b, c=ZERO, g=ZERO)
-
-    def value(base_exponent: Fraction, exponent: Fraction) -> float:
-        width, base_width = widths
-        return float(base_width) ** -float(base_exponent) * (width / base_width) ** -float(exponent)
-
-    return ReferenceRow(
-        role=tensor.role,
-        exponents=shifted,
-        init=tensor.constant * value(at_base.b, shifted.b),
-        multiplier=value(at_base.a, shifted.a),
-        rate=value(at_base.c, shifted.c),
-        epsilon=value(at_base.g, epsilon_exponent),
-    )
+    return _Law(tensor, exponents=shifted, at_base=at_base, epsilon=epsilon_exponent)

@@ -1,26 +1,32 @@
 """Which trials train side by side: those of one shape, ordered by rate, in populations of a size that a rule says."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from widthwise.records import CellRow
-from widthwise.study.recipe import Recipe, canonical_json, identity
+from widthwise.study.recipe import Recipe, canonical_json
 
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial before it has run; `shape` is its recipe's `shape_key`."""
+    """A trial before it has run.
+
+    Args:
+        text: its recipe's canonical JSON.
+        shape: its recipe's `shape_key`.
+    """
 
     id: int
     identity: str
-    recipe: Recipe
+    text: str
     shape: str
 
-    @classmethod
-    def of(cls, id_: int, recipe: Recipe) -> "PlannedTrial":
-        """The trial with a recipe."""
-        return cls(id_, identity(recipe), recipe, shape_key(recipe))
+    @property
+    def recipe(self) -> Recipe:
+        """What the text says, read again at every call: few of a large study's trials are asked."""
+        return json.loads(self.text)
 
 
 @dataclass(frozen=True)

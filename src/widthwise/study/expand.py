@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from widthwise.records import CellRow, LayerRow, SweepRow
 from widthwise.scaling import (
@@ -11,19 +11,20 @@ from widthwise.scaling import (
     Anchor,
     EpsilonPolicy,
     Gauge,
+    ReferenceLaws,
     ReferencePlan,
     TensorRole,
     assign_roles,
-    make_reference_plan,
     mlp_roles,
+    reference_laws,
 )
 from widthwise.study.arms import RULES, Arm, expand_arms
 from widthwise.study.compose import PlannedTrial, PopulationSize, Sizes, compose, require_size
 from widthwise.study.horizon import non_embedding, resolved_steps
 from widthwise.study.own_spec import OwnSpec, own_fields, own_roles
 from widthwise.study.rate_spec import RateSweep
-from widthwise.study.recipe import any_block, rounded
-from widthwise.study.recipe_parts import NumberParts, Part, Parts, identity_of, recipe_of, text_of
+from widthwise.study.recipe import any_block, canonical_json, rounded
+from widthwise.study.recipe_parts import Fields, NumberFields, fields_of, identity_of, text_of
 from widthwise.study.spec import MLPSpec, StudySpec
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def expand(
     trials: list[PlannedTrial] = []
     cells: list[CellRow] = []
     layers: list[LayerRow] = []
-    shared = _shared_parts(spec, corpus)
+    shared, plans, model_fields = _shared_fields(spec, corpus), _Plans(spec), _model_fields(spec)
+    optimizers = {arm.name: _optimizer_text(arm) for arm in arms}
     for width in spec.widths:
         wanted = [
             (arm, first_runs(spec, arm, width) if runs is None else runs(arm, width))
@@ -129,18 +131,19 @@ def expand(
             continue
         roles, parameters, measured = _tensors(spec, width)
         layers += measured
-        plans = _Plans(spec, roles, width)
+        model = canonical_json({**model_fields, "width": width})
         for arm, seeds in wanted:
-            common = {**shared, **_arm_parts(spec, arm, width, parameters)}
-            shape, numbers = text_of(common), plans.numbers(arm)
+            schedule = _schedule_text(spec, arm, parameters)
+            common = {**shared, "model": model, "optimizer": optimizers[arm.name], "schedule": schedule}
+            shape, numbers = text_of(common), plans.numbers(arm, roles, width)
             for rate in seeds:
-                own = {**common, **numbers.at(rate), **_own_parts(spec, arm, rate)}
+                own = {**common, **numbers.at(rate), **_own_fields(spec, arm, rate)}
                 for seed in seeds[rate]:
-                    parts = {**own, "seeds": _seeds(seed)}
-                    key = identity_of(parts)
+                    text = text_of({**own, "seeds": _seeds(seed)})
+                    key = identity_of(text)
                     if key not in ids:
                         ids[key] = len(ids) + 1
-                        trials.append(PlannedTrial(ids[key], key, recipe_of(parts), shape))
+                        trials.append(PlannedTrial(ids[key], key, text, shape))
                     cells.append(CellRow(arm.name, width, rate, seed, ids[key]))
     composed = compose(trials, cells, population_size)
     return StudyPlan(
@@ -190,28 +193,39 @@ def first_runs(spec: StudySpec, arm: Arm, width: int) -> Mapping[float, tuple[in
 
 
 @lru_cache(maxsize=1024)
-def _seeds(seed: int) -> Part:
-    return Part.of({"init": seed, "data": seed})
+def _seeds(seed: int) -> str:
+    return canonical_json({"init": seed, "data": seed})
 
 
-def _shared_parts(spec: StudySpec, corpus: str) -> Parts:
+def _shared_fields(spec: StudySpec, corpus: str) -> Fields:
     """What all of a study's recipes have in common."""
     training = spec.training
     if isinstance(spec.model, OwnSpec):
-        return {"batch": Part.of(training.batch), "precision": Part.of(training.precision)}
+        return fields_of({"batch": training.batch, "precision": training.precision})
     divergence = {"margin": rounded(training.divergence.margin), "steps": training.divergence.steps}
-    values = {
-        "batch": training.batch,
-        "divergence": divergence,
-        "precision": training.precision,
-        "corpus": corpus,
-        "validation_windows": spec.validation_windows,
-    }
-    return {field: Part.of(value) for field, value in values.items()}
+    return fields_of(
+        {
+            "batch": training.batch,
+            "divergence": divergence,
+            "precision": training.precision,
+            "corpus": corpus,
+            "validation_windows": spec.validation_windows,
+        }
+    )
 
 
-def _arm_parts(spec: StudySpec, arm: Arm, width: int, parameters: int) -> Parts:
-    """What all trials of an arm at a width have in common.
+def _model_fields(spec: StudySpec) -> Mapping[str, Any]:
+    """All that a recipe says of the model but its width."""
+    own = {} if spec.tokenizer is None else {"vocabulary": spec.tokenizer.vocabulary}
+    return {**spec.model.model_dump(mode="json"), **own}
+
+
+def _optimizer_text(arm: Arm) -> str:
+    return canonical_json(arm.optimizer.model_dump(mode="json", exclude={"epsilon", "epsilon_policy"}))
+
+
+def _schedule_text(spec: StudySpec, arm: Arm, parameters: int) -> str:
+    """The schedule of an arm's trials.
 
     Args:
         parameters: without the token embedding.
@@ -219,25 +233,16 @@ def _arm_parts(spec: StudySpec, arm: Arm, width: int, parameters: int) -> Parts:
     training = spec.training
     context = 1 if isinstance(spec.model, OwnSpec) else spec.model.context
     steps = resolved_steps(arm.horizon, parameters=parameters, tokens_a_step=training.batch * context)
-    own = {} if spec.tokenizer is None else {"vocabulary": spec.tokenizer.vocabulary}
-    values = {
-        "model": {**spec.model.model_dump(mode="json"), "width": width, **own},
-        "optimizer": arm.optimizer.model_dump(mode="json", exclude={"epsilon", "epsilon_policy"}),
-        "schedule": {
-            "steps": steps,
-            "warmup": training.warmup_steps(steps),
-            "floor": rounded(training.floor),
-        },
-    }
-    return {field: Part.of(value) for field, value in values.items()}
+    return canonical_json(
+        {"steps": steps, "warmup": training.warmup_steps(steps), "floor": rounded(training.floor)}
+    )
 
 
-def _own_parts(spec: StudySpec, arm: Arm, rate: float) -> Parts:
+def _own_fields(spec: StudySpec, arm: Arm, rate: float) -> Fields:
     """What a user's own function is told beyond its numbers."""
     if not isinstance(spec.model, OwnSpec):
         return {}
-    fields = own_fields(arm, base_width=spec.base, anchor=spec.anchor.value, rate=rate)
-    return {"own": Part.of(fields)}
+    return fields_of({"own": own_fields(arm, base_width=spec.base, anchor=spec.anchor.value, rate=rate)})
 
 
 def _tensors(spec: StudySpec, width: int) -> tuple[Mapping[str, TensorRole], int, list[LayerRow]]:
@@ -257,28 +262,30 @@ def _tensors(spec: StudySpec, width: int) -> tuple[Mapping[str, TensorRole], int
 
 
 class _Plans:
-    """Scaling plans of one width, each made once: arms that differ in constants or horizon have the same."""
+    """Scaling plans of a study. Exponents are found once for all widths, whose models have tensors of the same names
+    and roles; arms that differ in constants or horizon have the same.
+    """
 
-    def __init__(self, spec: StudySpec, roles: Mapping[str, TensorRole], width: int) -> None:
-        self._spec, self._roles, self._width = spec, roles, width
-        self._made: dict[tuple[int, int, int, EpsilonPolicy, Gauge], ReferencePlan] = {}
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+        self._laws: dict[tuple[int, int, int, EpsilonPolicy, Gauge], ReferenceLaws] = {}
+        self._made: dict[tuple[int, int], ReferencePlan] = {}
 
-    def numbers(self, arm: Arm) -> NumberParts:
-        """An arm's numbers at every base rate."""
-        explicit = None if self._spec.gauge is Gauge.FOLDED else self._plan(arm, self._spec.gauge)
-        folded = self._plan(arm, Gauge.FOLDED)
+    def numbers(self, arm: Arm, roles: Mapping[str, TensorRole], width: int) -> NumberFields:
+        """An arm's numbers at a width and at every base rate."""
+        gauge = self._spec.gauge
+        explicit = None if gauge is Gauge.FOLDED else self._plan(arm, roles, width, gauge)
+        folded = self._plan(arm, roles, width, Gauge.FOLDED)
         given = {"epsilon": arm.epsilon, "constants": arm.constants.value, "weight_decay": arm.weight_decay}
-        return NumberParts(folded, explicit, **given)
+        return NumberFields(folded, explicit, **given)
 
-    def _plan(self, arm: Arm, gauge: Gauge) -> ReferencePlan:
+    def _plan(self, arm: Arm, roles: Mapping[str, TensorRole], width: int, gauge: Gauge) -> ReferencePlan:
         # Identities, not values: a study's arms live as long as this, and hashing exact exponents takes its time.
         values = (id(arm.parameterization), id(arm.rule), id(arm.prescription))
         key = (*values, arm.epsilon_policy, gauge)
-        if key not in self._made:
-            self._made[key] = make_reference_plan(
-                self._roles,
-                width=self._width,
-                base_width=self._spec.base,
+        if key not in self._laws:
+            self._laws[key] = reference_laws(
+                roles,
                 parameterization=arm.parameterization,
                 optimizer=arm.rule,
                 prescription=arm.prescription,
@@ -286,4 +293,7 @@ class _Plans:
                 gauge=gauge,
                 epsilon=arm.epsilon_policy,
             )
-        return self._made[key]
+        laws = self._laws[key]
+        if (id(laws), width) not in self._made:
+            self._made[id(laws), width] = laws.at(width, base_width=self._spec.base)
+        return self._made[id(laws), width]

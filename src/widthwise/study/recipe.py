@@ -11,11 +11,13 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from widthwise.scaling import TensorNumbers
 
 DIGITS = 12
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 Recipe = Mapping[str, Any]
 
 
@@ -31,7 +33,7 @@ def rounded(value: float) -> float:
 
 def canonical_json(recipe: Recipe) -> str:
     """Sorted keys, no spaces, shortest floats: equal recipes have equal texts."""
-    return json.dumps(recipe, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(recipe)
 
 
 def identity(recipe: Recipe) -> str:
@@ -80,6 +82,7 @@ def unpack_numbers(recipe: Recipe, names: Mapping[str, Any], *, rate_power: int)
     return numbers
 
 
+@lru_cache(maxsize=4096)
 def any_block(name: str) -> str:
     """The name that the same tensor of every block goes by.
 

@@ -1,61 +1,47 @@
-"""The canonical text of many recipes that have most of their parts in common, without writing each part again.
+"""The canonical text of many recipes that have most of their fields in common, without writing each field again.
 
-`recipe.canonical_json` sorts a recipe's fields, so its text is the fields' texts between commas: equal parts are
-written once, and a study of 50,000 trials has its identities in seconds.
+`recipe.canonical_json` sorts a recipe's fields, so its text is the fields' texts between commas: what many recipes
+share is written once, and a study of 50,000 trials has its identities in seconds.
 """
 
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from widthwise.scaling import RateConstants, ReferencePlan, resolve
-from widthwise.study.recipe import Recipe, canonical_json, pack_numbers, rounded
+from widthwise.study.recipe import canonical_json, pack_numbers, rounded
+
+Fields = Mapping[str, str]
+"""A recipe, each field as canonical text."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """One field of a recipe: its value, and that as canonical text."""
-
-    value: Any
-    text: str
-
-    @classmethod
-    def of(cls, value: Any) -> "Part":
-        """The part with a value."""
-        return cls(value, canonical_json(value))
-
-
-Parts = Mapping[str, Part]
-
-
-def recipe_of(parts: Parts) -> Recipe:
-    """The recipe that these parts make.
+def fields_of(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """A recipe's fields, or some of them, as text.
 
     Example:
-        >>> recipe_of({"batch": Part.of(2)})
-        {'batch': 2}
+        >>> fields_of({"seeds": {"init": 0, "data": 1}, "batch": 2})
+        {'seeds': '{"data":1,"init":0}', 'batch': '2'}
     """
-    return {field: part.value for field, part in parts.items()}
+    return {field: canonical_json(value) for field, value in recipe.items()}
 
 
-def text_of(parts: Parts) -> str:
-    """The canonical text of `recipe_of(parts)`.
+def text_of(fields: Fields) -> str:
+    """The canonical text of the recipe with these fields.
 
     Example:
-        >>> text_of({"seeds": Part.of({"init": 0, "data": 1}), "batch": Part.of(2)})
+        >>> text_of({"seeds": '{"data":1,"init":0}', "batch": "2"})
         '{"batch":2,"seeds":{"data":1,"init":0}}'
     """
-    return "{" + ",".join(f'"{field}":{parts[field].text}' for field in sorted(parts)) + "}"
+    return "{" + ",".join([f'"{field}":{fields[field]}' for field in sorted(fields)]) + "}"
 
 
-def identity_of(parts: Parts) -> str:
-    """The identity of `recipe_of(parts)`."""
-    return hashlib.sha256(text_of(parts).encode()).hexdigest()
+def identity_of(text: str) -> str:
+    """The identity of the recipe with this canonical text."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-class NumberParts:
+class NumberFields:
     """A recipe's numbers at every base rate: all but the rates is written once, and a rate once for all who share it.
 
     Args:
@@ -79,26 +65,23 @@ class NumberParts:
         ]
         assert once[0] is not None
         packed = pack_numbers(once[0], once[1])
-        self._rest = {field: Part.of(value) for field, value in packed.items() if field != "tensors"}
-        self._factors = {name: (constants.at(row.role), row.rate) for name, row in folded.rows.items()}
-        self._pairs = set(self._factors.values())
-        self._tensors = [
-            (name, init, epsilon, f'"{name}":[{canonical_json(init)},', f",{canonical_json(epsilon)}]")
-            for name, (init, _, epsilon) in sorted(packed["tensors"].items())
+        self._rest = fields_of({field: value for field, value in packed.items() if field != "tensors"})
+        tensors = sorted(packed["tensors"].items())
+        factors = [(constants.at(folded.rows[name].role), folded.rows[name].rate) for name, _ in tensors]
+        self._factors = list(dict.fromkeys(factors))
+        self._order = [self._factors.index(pair) for pair in factors]
+        entries = [
+            f'"{name}":[{canonical_json(init)},%s,{canonical_json(epsilon)}]'
+            for name, (init, _, epsilon) in tensors
         ]
+        self._tensors = "{" + ",".join(entries) + "}"
 
-    def at(self, learning_rate: float) -> Parts:
-        """The parts at a base rate: `tensors`, `multipliers` and `decays`, as `pack_numbers` gives them."""
-        rates = {pair: rounded(learning_rate * pair[0] * pair[1]) for pair in self._pairs}
-        if not all(math.isfinite(rate) for rate in rates.values()):
+    def at(self, learning_rate: float) -> Fields:
+        """The fields at a base rate: `tensors`, `multipliers` and `decays`, as `pack_numbers` gives them."""
+        rates = [rounded(learning_rate * constant * rate) for constant, rate in self._factors]
+        if not all(map(math.isfinite, rates)):
             raise ValueError(
                 f"learning rate {learning_rate} overflows at a layer's factor; choose a smaller one"
             )
-        texts = {pair: repr(rate) for pair, rate in rates.items()}  # as JSON writes a finite number
-        value: dict[str, list[float]] = {}
-        pieces: list[str] = []
-        for name, init, epsilon, before, after in self._tensors:
-            pair = self._factors[name]
-            value[name] = [init, rates[pair], epsilon]
-            pieces.append(before + texts[pair] + after)
-        return {**self._rest, "tensors": Part(value, "{" + ",".join(pieces) + "}")}
+        texts = [repr(rate) for rate in rates]  # as JSON writes a finite number
+        return {**self._rest, "tensors": self._tensors % tuple([texts[i] for i in self._order])}

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from widthwise.records import ProposalRow, SweepRow
 from widthwise.study.expand import StudyPlan
-from widthwise.study.recipe import canonical_json
 
 
 def write_study(
@@ -31,7 +30,7 @@ def write_planned(connection: sqlite3.Connection, plan: StudyPlan) -> None:
     """Add a plan's trials, cells and populations; populations get the next ids."""
     connection.executemany(
         "INSERT INTO trial VALUES (?, ?, ?, 'pending', NULL, NULL, NULL)",
-        [(trial.id, trial.identity, canonical_json(trial.recipe)) for trial in plan.trials],
+        [(trial.id, trial.identity, trial.text) for trial in plan.trials],
     )
     connection.executemany(
         "INSERT INTO cell VALUES (?, ?, ?, ?, ?)",

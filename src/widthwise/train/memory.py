@@ -24,7 +24,7 @@ from widthwise.train.alignment_memory import measuring_moments, measuring_terms
 from widthwise.train.execution import SIZES, Execution
 from widthwise.train.member import Recipe
 from widthwise.train.memory_sums import MemberMemory, Moment, ProgramMemory, Term
-from widthwise.train.state_size import state_size
+from widthwise.train.state_size import model_state
 
 FLOAT = 4
 ADAM_COPIES, SGD_COPIES, ADAFACTOR_COPIES = 5, 3, 3
@@ -162,7 +162,7 @@ def _standing(recipe: Recipe, execution: Execution, sizes: _Sizes) -> tuple[Term
     """What is held from step to step."""
     numbers, steps = sizes.numbers, recipe.schedule.steps
     tensors = recipe.model.tensors()
-    state = sum(state_size(recipe.update, tensor.shape).bytes for tensor in tensors.values())
+    state = model_state(recipe.update, recipe.model).bytes
     terms = [
         Term("weights", FLOAT * numbers, f"{FLOAT} B x {numbers:,} parameters"),
         Term("optimizer state", state, f"{state / numbers:.3g} B a parameter, {type(recipe.update).__name__}"),

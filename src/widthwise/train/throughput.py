@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from widthwise.models import MLP
 from widthwise.train.execution import SIZES, Execution
 from widthwise.train.member import Precision, Recipe
-from widthwise.train.state_size import state_size
+from widthwise.train.state_size import model_state
 
 BLOCK_TRAFFIC = 100
 """Numbers that a Transformer's block reads and writes a token, forward and backward, over D: 200 D bytes in bfloat16,
@@ -119,12 +119,12 @@ def step_traffic(recipe: Recipe, execution: Execution) -> float:
     if execution.activations.recompute:
         blocks *= 1.36  # 72 of 200 D once more
     tokens = recipe.batch * model.context * (blocks + HEAD_TRAFFIC * model.vocabulary)
-    return tokens + sum(_update_traffic(recipe, execution, t.shape) for t in model.tensors().values())
+    return tokens + _update_traffic(recipe, execution)
 
 
-def _update_traffic(recipe: Recipe, execution: Execution, shape: tuple[int, ...]) -> float:
+def _update_traffic(recipe: Recipe, execution: Execution) -> float:
     """Weights and state read and written, gradients written and read, and added up for each piece of the batch."""
-    numbers, state = math.prod(shape), state_size(recipe.update, shape).numbers
+    numbers, state = recipe.model.parameter_count, model_state(recipe.update, recipe.model).numbers
     pieces = execution.activations.micro_batches
     sums = 0 if pieces == 1 else 3 * pieces
     return 4 * (2 * numbers + 2 * state + (2 + sums) * numbers)
