@@ -8,7 +8,7 @@ import pytest
 
 from claim_study import Law, evidence, runs
 from widthwise.analysis import ArmLabel, ClaimVerdict, Evidence, Interval, Standing, fit_table, judge_claims
-from widthwise.analysis.claim import above_zero, all_of, any_of, below_zero, within
+from widthwise.analysis.claim import Condition, Gap, above_zero, all_of, any_of, below_zero, within
 from widthwise.analysis.evidence import PARAMETERIZATIONS
 
 GLOBAL = {"standard": -0.95, "ntk": -0.68, "mup": -1.12, "mean-field": -0.22}
@@ -45,7 +45,26 @@ def in_the_papers_world() -> dict[int, ClaimVerdict]:
 
 
 def test_every_claim_is_judged_in_order(in_the_papers_world: dict[int, ClaimVerdict]) -> None:
-    assert list(in_the_papers_world) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16]
+    assert list(in_the_papers_world) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 16]
+
+
+def test_a_claim_says_how_many_trials_it_rests_on(in_the_papers_world: dict[int, ClaimVerdict]) -> None:
+    """Four widths, three seeds, 17 rates: 204 runs a prescription, those that diverged included."""
+    prescriptions = {1: 4, 2: 4, 3: 3, 4: 2, 5: 2, 6: 2, 7: 4, 8: 8, 9: 24, 10: 8, 12: 0, 13: 0, 16: 8}
+    found = {number: verdict.trials for number, verdict in in_the_papers_world.items()}
+    assert found == {number: 204 * count for number, count in prescriptions.items()}
+
+
+def test_a_run_that_serves_two_prescriptions_counts_once() -> None:
+    """Standard and muP are the same runs at width 128."""
+    labels = {name: ArmLabel(name, "adam", "full") for name in ("standard", "mup")}
+    observations = [
+        replace(o, prescription=name, run=f"{name if o.width > 128 else ''}/{o.width}/{o.rate}/{o.seed}")
+        for name in labels
+        for o in runs("x", Law())
+    ]
+    (verdict,) = [v for v in judge_claims(Evidence(fit_table(observations), labels)) if v.number == 4]
+    assert verdict.trials == (4 + 3) * 3 * 17
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
@@ -107,11 +126,37 @@ def test_a_study_without_the_runs_cannot_tell() -> None:
         if label.optimizer == "adam" and label.constants == "default"
     }
     found = verdicts(only)
-    assert {n for n, v in found.items() if v.standing is Standing.OPEN} == {5, 7, 8, 9, 16}
+    assert {n for n, v in found.items() if v.standing is Standing.NOT_RUN} == {5, 7, 8, 9, 12, 13}
+    assert found[16].standing is Standing.OPEN
     assert found[5].conditions[0].reason == (
         "the study has no adam standard full with optimal constants and no adam mup full with optimal constants"
     )
     assert "no adam-ps standard none" in found[8].conditions[0].reason
+
+
+def test_what_is_planned_and_not_finished_is_not_judged() -> None:
+    """Every other run of the claim is there, and one condition is false: still it is not judged."""
+    laws = changed(WRONG[8])
+    whole = evidence(laws)
+    waiting = ArmLabel("mup", "adam-ps", "none")
+    kept = {name: cells for name, cells in whole.table.prescriptions.items() if whole.labels[name] != waiting}
+    partial = replace(whole, table=replace(whole.table, prescriptions=kept))
+    found = {v.number: v for v in judge_claims(partial)}[8]
+    assert found.standing is Standing.NOT_RUN
+    assert [c.standing for c in found.conditions] == [
+        Standing.HOLDS, Standing.DOES_NOT, Standing.NOT_RUN, Standing.HOLDS
+    ]  # fmt: skip
+    assert found.conditions[2].reason == "adam-ps mup none: not finished"
+
+
+def test_noise_over_all_of_an_optimizers_prescriptions_waits_for_all_of_them() -> None:
+    whole = evidence(paper())
+    waiting = ArmLabel("ntk", "sgd", "global")
+    kept = {name: cells for name, cells in whole.table.prescriptions.items() if whole.labels[name] != waiting}
+    partial = replace(whole, table=replace(whole.table, prescriptions=kept))
+    found = {v.number: v for v in judge_claims(partial)}[9]
+    assert found.standing is Standing.NOT_RUN
+    assert {c.reason for c in found.conditions} == {"sgd ntk global: not finished"}
 
 
 def test_noise_that_hides_a_difference_leaves_it_open() -> None:
@@ -126,8 +171,12 @@ def test_noise_that_hides_a_difference_leaves_it_open() -> None:
 def test_one_seed_decides_nothing() -> None:
     laws = {label: law for label, law in paper().items() if label.prescription in ("full", "global")}
     found = judge_claims(evidence(laws, seeds=1))
-    # a grid alone bounds the edge of stability, so only claim 10 may be decided
-    assert {v.standing for v in found if v.number != 10} == {Standing.OPEN}
+    # a grid alone bounds the edge of stability, so only claim 10 may be decided, and it has no prescription `none`
+    standings = {v.number: v.standing for v in found}
+    assert {n for n, standing in standings.items() if standing is Standing.OPEN} == {
+        1, 2, 3, 4, 5, 6, 7, 9, 16
+    }  # fmt: skip
+    assert set(standings.values()) == {Standing.OPEN, Standing.NOT_RUN}
     assert found[3].conditions[0].reason == "the noise is unknown: no rate has two seeds"
 
 
@@ -155,25 +204,27 @@ def test_the_seeds_common_part_cancels_in_a_difference() -> None:
     ],
 )
 def test_a_bound_is_met_by_the_whole_interval(interval: Interval | None, standing: Standing) -> None:
-    assert within("x", interval, -0.15, 0.15, missing="m", demand="d").standing is standing
+    assert within("x", interval, -0.15, 0.15, missing=Gap("m"), demand="d").standing is standing
 
 
 def test_signs_and_combinations() -> None:
     minus, plus, both = Interval(-1, -2, -0.5), Interval(1, 0.5, 2), Interval(0, -1, 1)
-    assert [below_zero("x", i, missing="").standing.name for i in (minus, plus, both)] == [
+    assert [below_zero("x", i, missing=Gap("")).standing.name for i in (minus, plus, both)] == [
         "HOLDS",
         "DOES_NOT",
         "OPEN",
     ]
-    assert [above_zero("x", i, missing="").standing.name for i in (minus, plus, both)] == [
+    assert [above_zero("x", i, missing=Gap("")).standing.name for i in (minus, plus, both)] == [
         "DOES_NOT",
         "HOLDS",
         "OPEN",
     ]
-    holds, not_, open_ = (below_zero("x", i, missing="") for i in (minus, plus, both))
+    holds, not_, open_ = (below_zero("x", i, missing=Gap("")) for i in (minus, plus, both))
     assert all_of([holds, holds]) is Standing.HOLDS
     assert all_of([holds, open_]) is Standing.OPEN
     assert all_of([holds, open_, not_]) is Standing.DOES_NOT
+    not_run = Condition("x", "", None, Standing.NOT_RUN)
+    assert all_of([holds, not_, not_run]) is any_of([holds, not_, not_run]) is Standing.NOT_RUN
     assert any_of([not_, open_, holds]) is Standing.HOLDS
     assert any_of([not_, open_]) is Standing.OPEN
     assert any_of([not_, not_]) is Standing.DOES_NOT

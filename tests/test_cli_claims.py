@@ -101,7 +101,7 @@ def test_claims_as_json(store: Path) -> None:
     result = command("study", "claims", store, "--format", "json")
     assert result.exit_code == 0, result.stderr
     standings = {claim["number"]: claim["standing"] for claim in json.loads(result.stdout)}
-    assert list(standings) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16]
+    assert list(standings) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 16]
     assert {n for n, s in standings.items() if s == "holds"} == {4, 5, 6, 7}
     assert {n for n, s in standings.items() if s == "does not hold"} == set()
     measured = json.loads(result.stdout)[3]["conditions"][0]["measured"]
@@ -134,5 +134,5 @@ def test_a_store_of_too_little_is_refused(tmp_path: Path) -> None:
     invented_store(path, tiny_source(), lambda *_: 2.0, populations=0)
     result = command("study", "claims", path)
     assert result.exit_code == 2
-    assert "has finished no two widths" in result.stderr
+    assert "tiny': no prescription has finished all of its widths" in result.stderr
     assert result.stdout == ""

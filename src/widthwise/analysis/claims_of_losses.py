@@ -8,6 +8,7 @@ from widthwise.analysis.best_loss import loss_contrast
 from widthwise.analysis.claim import (
     ClaimVerdict,
     Condition,
+    Gap,
     Standing,
     above_zero,
     all_of,
@@ -100,19 +101,20 @@ def claim_8(study: Evidence) -> ClaimVerdict:
 
 def claim_9(study: Evidence) -> ClaimVerdict:
     """SGD's spread over seeds against Adam's, and whether its loss falls with the width."""
+    lacking = _lacking(study)
     spread = within(
-        "spread of the best loss over seeds, SGD over Adam", _spread_ratio(study), NOISIER, math.inf,
-        missing="SGD or Adam has no cell with two seeds", demand=f"at least {NOISIER:g}",
+        "spread of the best loss over seeds, SGD over Adam", None if lacking else _spread_ratio(study), NOISIER,
+        math.inf, missing=lacking or Gap("SGD or Adam has no cell with two seeds"), demand=f"at least {NOISIER:g}",
     )  # fmt: skip
-    rises = [_largest_rise(study, name) for name in PARAMETERIZATIONS]
+    rises = [] if lacking else [_largest_rise(study, name) for name in PARAMETERIZATIONS]
     rises = [rise for rise in rises if rise is not None]
-    standing = any_of(rises)
+    standing = lacking.standing if lacking else any_of(rises)
     best = max(
         (r for r in rises if r.measured is not None),
         key=lambda r: r.measured.low if r.measured else 0,
         default=None,
     )
-    missing = "no SGD prescription has two bracketed widths with known noise"
+    missing = lacking.reason if lacking else "no SGD prescription has two bracketed widths with known noise"
     monotone = (
         Condition(
             "the loss rises from one width to the next, SGD", "above 0 for some", None, standing, missing
@@ -124,12 +126,25 @@ def claim_9(study: Evidence) -> ClaimVerdict:
     return ClaimVerdict(9, claim, all_of((spread, monotone)), (spread, monotone))
 
 
+def _lacking(study: Evidence) -> Gap | None:
+    """Why not all of SGD's and Adam's prescriptions are there."""
+    for optimizer in ("sgd", "adam"):
+        if optimizer not in {label.optimizer for label in study.labels.values()}:
+            return Gap(f"the study has no {optimizer} prescription", Standing.NOT_RUN)
+    return study.unfinished(lambda label: label.optimizer in ("sgd", "adam"))
+
+
+def _arms(study: Evidence, optimizer: str) -> list[str]:
+    found = (study.arm(label) for label in study.labels.values() if label.optimizer == optimizer)
+    return [name for name in dict.fromkeys(found) if name is not None]
+
+
 def _spread_ratio(study: Evidence) -> Interval | None:
     """Ratio of the standard deviations of one seed's best loss, with the interval of Fisher's F."""
     variances: list[tuple[float, int]] = []
     for optimizer in ("sgd", "adam"):
-        arms = [name for name, label in study.labels.items() if label.optimizer == optimizer]
-        cells = distinct_fits(fit for name in arms for fit in study.table.prescriptions.get(name, ()))
+        arms = _arms(study, optimizer)
+        cells = distinct_fits(fit for name in arms for fit in study.table.prescriptions[name])
         freedom = sum(cell.seeds - 1 for cell in cells)
         total = sum(float(cell.levels @ cell.levels) for cell in cells)
         if freedom < 1:  # seeds at some rates alone: their scatter
@@ -151,12 +166,12 @@ def _largest_rise(study: Evidence, parameterization: str) -> Condition | None:
 
     The intervals hold for all the rises together (Bonferroni), since the largest of them is picked.
     """
-    arms = [name for name, label in study.labels.items() if label.optimizer == "sgd"]
-    noise = pool_noise(fit for name in arms for fit in study.table.prescriptions.get(name, ()))
+    arms = _arms(study, "sgd")
+    noise = pool_noise(fit for name in arms for fit in study.table.prescriptions[name])
     steps: list[tuple[str, LocalFit, LocalFit]] = []
     for name in arms:
         if study.labels[name].parameterization == parameterization:
-            fits = [fit for fit in study.table.prescriptions.get(name, ()) if fit.local is not None]
+            fits = [fit for fit in study.table.prescriptions[name] if fit.local is not None]
             steps += [
                 (f"from width {n.cell.width} to {m.cell.width}, {name}", n.local, m.local)
                 for n, m in pairwise(fits)
@@ -171,7 +186,7 @@ def _largest_rise(study: Evidence, parameterization: str) -> Condition | None:
         variance = noise.level**2 * (1 / before.seeds + 1 / after.seeds)
         half = student_quantile(level, noise.degrees_of_freedom) * math.sqrt(variance)
         rise = Interval(estimate, estimate - half, estimate + half)
-        found.append((rise.low, above_zero(f"rise of the best loss {where}", rise, missing="")))
+        found.append((rise.low, above_zero(f"rise of the best loss {where}", rise, missing=Gap(""))))
     surest = max(found, key=lambda pair: pair[0])[1]
     standings = {condition.standing for _, condition in found}
     open_ = Standing.OPEN in standings and surest.standing is Standing.DOES_NOT

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from widthwise.analysis.arm_label import ArmLabel
-from widthwise.analysis.claim import ClaimVerdict, Condition, Standing, all_of, below_zero, within
+from widthwise.analysis.claim import ClaimVerdict, Condition, Gap, all_of, below_zero, within
 from widthwise.analysis.evidence import PARAMETERIZATIONS, Evidence
 from widthwise.analysis.published import rate_laws
 from widthwise.analysis.result import Interval
@@ -113,10 +113,10 @@ def claim_16(study: Evidence) -> ClaimVerdict:
         found = study.exponent_difference(*labels)
         what = f"exponent, compute-optimal less fixed horizon, {name}"
         demand = "about 0" if name == "ntk" else "-0.3 to -0.2"
-        reason = "" if found is not None else study.missing(*labels)
-        conditions.append(Condition(what, demand, found, Standing.OPEN, reason))
+        gap = Gap("") if found is not None else study.missing(*labels)
+        conditions.append(Condition(what, demand, found, gap.standing, gap.reason))
     return ClaimVerdict(
-        16, "A compute-optimal horizon lowers the fitted exponent", Standing.OPEN, tuple(conditions),
+        16, "A compute-optimal horizon lowers the fitted exponent", all_of(conditions), tuple(conditions),
         "Reported and not decidable: at small widths a compute-optimal horizon is a matter of few steps, at large ones "
         "it would repeat the corpus many times.",
     )  # fmt: skip

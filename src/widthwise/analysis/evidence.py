@@ -1,11 +1,15 @@
 """What claims are judged from: a study's fitted table, and which of its prescriptions stands for which setting."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+
 from widthwise.analysis.arm_label import ArmLabel
 from widthwise.analysis.best_loss import Pair, common_cells, loss_difference, loss_difference_slope
+from widthwise.analysis.claim import Gap, Standing
 from widthwise.analysis.exponent import slope_weights
 from widthwise.analysis.fitted_table import FittedTable
 from widthwise.analysis.noise import Noise, contrast
@@ -22,19 +26,25 @@ class Evidence:
 
     Args:
         table: from `fit_table`.
-        labels: what each prescription is made of.
+        labels: what each prescription is made of, those included that are not in the table: planned, and not finished.
         base_width: the width whose best rate is kept; each prescription's smallest if None.
         level: of the intervals.
+        epsilon: Adam's where a label calls it `constant` and says no number; None if that is not known.
     """
 
     table: FittedTable
     labels: Mapping[str, ArmLabel]
     base_width: int | None = None
     level: float = 0.95
+    epsilon: float | None = None
     _by_label: dict[ArmLabel, str] = field(init=False, repr=False)
+    _asked: set[str] = field(init=False, repr=False, default_factory=set[str])
 
     def __post_init__(self) -> None:
-        found = {label: name for name, label in self.labels.items() if name in self.table.prescriptions}
+        found: dict[ArmLabel, str] = {}
+        for name, label in self.labels.items():
+            if name in self.table.prescriptions:
+                found.setdefault(label, name)
         object.__setattr__(self, "_by_label", found)
 
     @cached_property
@@ -44,8 +54,25 @@ class Evidence:
         return {result.prescription: result for result in analysis.results}
 
     def arm(self, label: ArmLabel) -> str | None:
-        """The prescription of a label; None if the study has none."""
-        return self._by_label.get(label)
+        """The prescription of a label; None if the study has none that is finished."""
+        name = self._by_label.get(label)
+        if name is not None:
+            self._asked.add(name)
+        return name
+
+    @property
+    def trials(self) -> int:
+        """How many runs the prescriptions have that were asked for so far, those that diverged included."""
+        fits = [fit for name in self._asked for fit in self.table.prescriptions[name]]
+        named = {run for fit in fits for run in fit.cell.runs.values()}
+        made = sum(int((np.isfinite(fit.cell.loss) | fit.cell.diverged).sum()) for fit in fits)
+        return len(named) + made - sum(len(fit.cell.runs) for fit in fits)
+
+    def afresh(self) -> "Evidence":
+        """The same, asked for nothing yet; what has been worked out is kept."""
+        fresh = copy.copy(self)
+        object.__setattr__(fresh, "_asked", set())
+        return fresh
 
     def cells(self, label: ArmLabel) -> tuple[CellFit, ...]:
         """A label's cells by ascending width; none if the study has no such prescription."""
@@ -57,14 +84,28 @@ class Evidence:
         name = self.arm(label)
         return None if name is None else self.table.noise_of(name)
 
-    def missing(self, *labels: ArmLabel) -> str:
+    def missing(self, *labels: ArmLabel) -> Gap:
         """Why a number of these labels could not be measured."""
-        lacking = [_words(label) for label in labels if self.arm(label) is None]
+        lacking = [label for label in labels if self.arm(label) is None]
         if lacking:
-            return f"the study has no {' and no '.join(lacking)}"
+            return self._not_run(lacking)
         if any(self.noise(label) is None for label in labels):
-            return "the noise is unknown: no rate has two seeds"
-        return "no bracketed optimum where one is needed"
+            return Gap("the noise is unknown: no rate has two seeds")
+        return Gap("no bracketed optimum where one is needed")
+
+    def unfinished(self, which: Callable[[ArmLabel], bool]) -> Gap | None:
+        """Of all the prescriptions that a judgement is over, why they are not all there; None if they are."""
+        wanted = dict.fromkeys(label for label in self.labels.values() if which(label))
+        lacking = [label for label in wanted if self.arm(label) is None]
+        return self._not_run(lacking) if lacking else None
+
+    def _not_run(self, lacking: Sequence[ArmLabel]) -> Gap:
+        planned = set(self.labels.values())
+        never = [_words(label) for label in lacking if label not in planned]
+        begun = [_words(label) for label in lacking if label in planned]
+        parts = [f"the study has no {' and no '.join(never)}"] if never else []
+        parts += [f"{', '.join(begun)}: not finished"] if begun else []
+        return Gap("; ".join(parts), Standing.NOT_RUN)
 
     def exponent(self, label: ArmLabel) -> Interval | None:
         """The exponent of the best rate with its total interval."""
@@ -112,6 +153,8 @@ def _words(label: ArmLabel) -> str:
     words = [label.optimizer, label.parameterization, label.prescription]
     if label.constants != "default":
         words.append(f"with {label.constants} constants")
+    if label.epsilon not in ("constant", "none"):
+        words.append(f"with epsilon {label.epsilon}")
     if label.horizon != "fixed":
         words.append(f"with a {label.horizon} horizon")
     return " ".join(words)

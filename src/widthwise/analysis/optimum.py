@@ -41,6 +41,8 @@ class LocalFit:
         parabola: its minimum is the one that is used.
         cubic: the minimum of the other fit.
         window: the lowest and highest x of the parabola's fit.
+        rates: the indices of its rates in the cell.
+        rows: the indices of the seeds in the fits.
         seeds: how many seeds are in the fits: those that trained at every rate of the cubic's window.
         shifts: each of these seeds' deviation of the optimum, in octaves.
         bends: each of these seeds' relative deviation of the parabola's curvature.
@@ -53,6 +55,8 @@ class LocalFit:
     parabola: Minimum
     cubic: Minimum
     window: tuple[float, float]
+    rates: tuple[int, ...]
+    rows: tuple[int, ...]
     seeds: int
     shifts: Floats
     bends: Floats
@@ -128,6 +132,8 @@ def _fit_bracketed(cell: Cell, usable: list[int], best: int) -> LocalFit | None:
         parabola=parabola,
         cubic=cubic,
         window=(float(x_U[narrow][0]), float(x_U[narrow][-1])),
+        rates=tuple(usable[narrow]),
+        rows=tuple(int(s) for s in np.flatnonzero(complete_S)),
         seeds=int(complete_S.sum()),
         shifts=deviation_SxN @ parabola.shift,
         bends=deviation_SxN @ parabola.bend / parabola.curvature,

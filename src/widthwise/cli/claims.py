@@ -1,4 +1,4 @@
-"""`widthwise study claims`: the paper's claims, judged by a store."""
+"""`widthwise study claims`: the paper's claims, judged by one or several stores."""
 
 import json
 import sys
@@ -20,18 +20,17 @@ class ClaimsFormat(StrEnum):
 
 @user_errors
 def claims(
-    store: Annotated[Path, typer.Argument(metavar="FILE", help="A study's store.")],
+    stores: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Stores of one study in parts.")],
     output: Annotated[
         ClaimsFormat, typer.Option("--format", help="A document, or the verdicts alone as JSON.")
     ] = ClaimsFormat.MARKDOWN,
 ) -> None:
-    """Judge the paper's claims 1 to 10 and 16 by a study, its numbers beside the paper's."""
-    from widthwise.cli.labels import arm_labels
-    from widthwise.records import read_study
+    """Judge the paper's claims by studies, their numbers beside the paper's; what is not finished is not judged."""
+    from widthwise.cli.labels import labelled_study
     from widthwise.report.claims_text import claims_json
-    from widthwise.report.reproduction import compare_study, comparison_markdown
+    from widthwise.report.reproduction import compare_studies, comparison_markdown
 
-    comparison = compare_study(read_study(store), arm_labels(store))
+    comparison = compare_studies([labelled_study(store) for store in stores])
     if output is ClaimsFormat.JSON:
         print(json.dumps(claims_json(comparison.verdicts), indent=1, ensure_ascii=False, allow_nan=False))
     else:

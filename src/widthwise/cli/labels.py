@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from widthwise.analysis import ArmLabel
+    from widthwise.report.joined_studies import LabelledStudy
 
 
 def arm_labels(store: Path) -> "dict[str, ArmLabel]":
@@ -18,3 +19,17 @@ def arm_labels(store: Path) -> "dict[str, ArmLabel]":
     from widthwise.study import arm_axes
 
     return {name: ArmLabel(**axes) for name, axes in arm_axes(read_spec(store)).items()}
+
+
+def labelled_study(store: Path) -> "LabelledStudy":
+    """A store with its labels.
+
+    Raises:
+        ValueError: not a store.
+    """
+    from widthwise.records import read_study
+    from widthwise.report.joined_studies import LabelledStudy
+    from widthwise.study import own_epsilon
+
+    study = read_study(store)
+    return LabelledStudy(study, arm_labels(store), own_epsilon(study.spec))

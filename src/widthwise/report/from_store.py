@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,29 +46,49 @@ def observations(study: StoredStudy) -> tuple[Observation, ...]:
     Raises:
         ValueError: no arm has finished two widths.
     """
-    pending = {(c.arm, c.width) for c in study.cells if study.trials[c.trial].status is TrialStatus.PENDING}
-    pending |= {(row.arm, row.width) for row in study.sweeps if not row.done}
+    pending = unfinished(study)
     finished = {(c.arm, c.width) for c in study.cells} - pending
     widths = Counter(arm for arm, _ in finished)
-    optimizers = {arm.name: arm.optimizer for arm in study.arms}
     if pending and not any(count > 1 for count in widths.values()):
         raise ValueError(
             f"study {study.name!r} has finished no two widths of a prescription yet; "
             "`widthwise study resume` goes on with it"
         )
-    return tuple(
-        Observation(
-            prescription=cell.arm,
-            width=cell.width,
-            rate=cell.learning_rate,
-            seed=cell.seed,
-            loss=study.trials[cell.trial].validation_loss,
-            run=study.trials[cell.trial].identity,
-            group=optimizers[cell.arm],
-        )
-        for cell in study.cells
-        if (cell.arm, cell.width) in finished and (widths[cell.arm] > 1 or not pending)
-    )
+    kept = {(arm, width) for arm, width in finished if widths[arm] > 1 or not pending}
+    return tuple(_observations(study, kept))
+
+
+def whole_observations(study: StoredStudy) -> tuple[Observation, ...]:
+    """The runs of the arms that have finished every one of their widths, two or more; none if no arm has.
+
+    Nothing that a judgement takes from them changes as the study goes on, but the noise that is pooled with others.
+    """
+    cells = {(cell.arm, cell.width) for cell in study.cells}
+    begun = {arm for arm, _ in unfinished(study)}
+    widths = Counter(arm for arm, _ in cells)
+    return tuple(_observations(study, {(a, w) for a, w in cells if a not in begun and widths[a] > 1}))
+
+
+def unfinished(study: StoredStudy) -> set[tuple[str, int]]:
+    """Every arm and width with a run that has not ended, or whose rates are still being planned."""
+    pending = {(c.arm, c.width) for c in study.cells if study.trials[c.trial].status is TrialStatus.PENDING}
+    return pending | {(row.arm, row.width) for row in study.sweeps if not row.done}
+
+
+def _observations(study: StoredStudy, kept: Set[tuple[str, int]]) -> Iterator[Observation]:
+    optimizers = {arm.name: arm.optimizer for arm in study.arms}
+    for cell in study.cells:
+        if (cell.arm, cell.width) in kept:
+            trial = study.trials[cell.trial]
+            yield Observation(
+                prescription=cell.arm,
+                width=cell.width,
+                rate=cell.learning_rate,
+                seed=cell.seed,
+                loss=trial.validation_loss,
+                run=trial.identity,
+                group=optimizers[cell.arm],
+            )
 
 
 def predictions(study: StoredStudy) -> Mapping[str, Mapping[str, str]]:

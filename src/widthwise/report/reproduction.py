@@ -1,4 +1,4 @@
-"""A study beside the paper, as one Markdown document: claims, exponents, losses as in Table E1, transfer metrics."""
+"""Studies beside the paper, as one Markdown document: claims, exponents, losses as in Table E1, transfer metrics."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from widthwise.analysis import (
     transfer_metrics,
 )
 from widthwise.analysis.published import CITATION
-from widthwise.records import StoredStudy
 from widthwise.report.claims_text import claims_markdown, interval_text
-from widthwise.report.from_store import kept_width, observations, predictions
+from widthwise.report.from_store import kept_width
+from widthwise.report.joined_studies import LabelledStudy, join_studies
 from widthwise.report.numbers import MISSING, fixed
 from widthwise.report.paper_text import (
     column_title,
@@ -31,7 +31,7 @@ from widthwise.report.paper_text import (
 
 @dataclass(frozen=True)
 class Comparison:
-    """A study, analysed for everything that stands beside the paper."""
+    """Studies, analysed for everything that stands beside the paper."""
 
     name: str
     table: FittedTable
@@ -43,27 +43,29 @@ class Comparison:
     evaluation: EvaluationTable
 
 
-def compare_study(study: StoredStudy, labels: Mapping[str, ArmLabel]) -> Comparison:
-    """Analyse a store's finished widths.
+def compare_studies(studies: Sequence[LabelledStudy]) -> Comparison:
+    """Analyse the prescriptions that stores have finished.
 
     Args:
-        labels: what each of its prescriptions is made of.
+        studies: one or more, of the same model, text and training.
 
     Raises:
-        ValueError: too little in it to analyse, or two prescriptions of the same label.
+        ValueError: studies that are not to be compared, nothing finished in any of them, or two prescriptions of one
+            study with the same label.
     """
-    seen = observations(study)
-    table = fit_table(seen)
-    evidence = Evidence(table, labels, kept_width(study, seen))
+    joined = join_studies(studies)
+    table = fit_table(joined.observations)
+    base = kept_width(studies[0].study, joined.observations)
+    evidence = Evidence(table, joined.labels, base, epsilon=joined.epsilon)
     return Comparison(
-        name=study.name,
+        name=joined.name,
         table=table,
-        labels=labels,
-        predictions=predictions(study),
+        labels=joined.labels,
+        predictions=joined.predictions,
         evidence=evidence,
         verdicts=judge_claims(evidence),
         metrics=transfer_metrics(table),
-        evaluation=evaluation_table(table, labels),
+        evaluation=evaluation_table(table, joined.labels),
     )
 
 

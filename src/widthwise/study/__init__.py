@@ -4,7 +4,7 @@
 on with what a store holds. torch is imported when training begins.
 """
 
-from widthwise.study.arm_axes import arm_axes
+from widthwise.study.arm_axes import arm_axes, own_epsilon
 from widthwise.study.constants_run import run_constants_search
 from widthwise.study.constants_search import found_constants
 from widthwise.study.constants_text import constants_text
@@ -47,6 +47,7 @@ __all__ = [
     "constants_text",
     "found_constants",
     "load_spec",
+    "own_epsilon",
     "parse_spec",
     "read_measured",
     "resume_study",

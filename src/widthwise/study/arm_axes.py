@@ -39,6 +39,19 @@ def arm_axes(spec_text: str) -> Mapping[str, Axes]:
     }
 
 
+def own_epsilon(spec_text: str) -> float | None:
+    """Adam's constant epsilon where an arm names no policy, which `arm_axes` calls `constant`; None if no arm has it.
+
+    Example:
+        >>> from widthwise.study import load_spec
+        >>> own_epsilon(load_spec("paper-h200").text)
+        1e-09
+    """
+    spec = parse_spec(spec_text).spec
+    kinds = {arm.optimizer.kind for arm in expand_arms(spec)}
+    return _own_epsilon(spec, "adam") if "adam" in kinds else None
+
+
 def _per_layer(arm: Arm) -> bool:
     return arm.epsilon_policy is EpsilonPolicy.PER_LAYER
 
