@@ -89,7 +89,7 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"learning_rates": [0.1, -0.5]},
         ["learning_rates.values.1", "greater than 0", "-0.5"],
     ),
-    "no rate": ({"learning_rates": []}, ["learning_rates.values", "at least 1 item", "[]"]),
+    "no rate": ({"learning_rates": []}, ["learning_rates.values", "is empty", "(given: [])"]),
     "an infinite rate": ({"learning_rates": ["2^5000"]}, ["learning_rates.values.0", "finite", "'2^5000'"]),
     "widths and heads": (
         {"widths": [8, 10]},
@@ -151,8 +151,13 @@ def test_a_specification_with_mistakes(folder: Path, name: str) -> None:
         ),
         ("- name\n", ["s.yaml is a list", "it must be a mapping with the fields ['name', 'model'"]),
         ("", ["s.yaml is empty", "it must be a mapping"]),
+        (
+            "seeds: [0, 1]\nname: a\nseeds: [0]\n",
+            ["s.yaml says 'seeds' twice, in lines 1 and 3", "remove one"],
+        ),
+        ("arms:\n  - {rates: full,\n     rates: none}\n", ["says 'rates' twice, in lines 2 and 3"]),
     ],
-    ids=["broken", "colon", "unsafe tag", "list", "empty"],
+    ids=["broken", "colon", "unsafe tag", "list", "empty", "a field twice", "a field of an arm twice"],
 )
 def test_no_specification(folder: Path, written: str, says: list[str]) -> None:
     (folder / "s.yaml").write_text(written)
@@ -262,7 +267,26 @@ def a_damaged_store(path: Path, finished: Path) -> list[str]:
     return ["store 'x' cannot be read: ", "malformed", "it was left as it is"]
 
 
-MAKERS = [a_folder, a_text, an_empty_file, another_database, another_version, a_damaged_store]
+def a_store_with_a_broken_page(path: Path, finished: Path) -> list[str]:
+    """One whose rows of `host` became zeros: they are read, and make no sense."""
+    with closing(sqlite3.connect(finished)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'host'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    content = bytearray(finished.read_bytes())
+    content[(page - 1) * size + 100 : page * size] = bytes(size - 100)
+    path.write_bytes(content)
+    return ["store 'x' is damaged (", "it was left as it is: restore it from a copy"]
+
+
+MAKERS = [
+    a_folder,
+    a_text,
+    an_empty_file,
+    another_database,
+    another_version,
+    a_damaged_store,
+    a_store_with_a_broken_page,
+]
 COMMANDS = {
     "resume": ["study", "resume", "x"],
     "report": ["study", "report", "x", "--out", "report"],

@@ -3,6 +3,7 @@
 import os
 import secrets
 import signal
+import socket
 import sqlite3
 import subprocess
 import time
@@ -85,7 +86,7 @@ def test_a_node_joins_and_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    long = {"training": {"steps": 4000, "batch": 2}}
+    long = {"training": {"steps": 4000, "batch": 2}, "epochs": 7}
     whole = run(tmp_path / "local", Local(), **long)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     nodes: list[Any] = []
@@ -180,7 +181,7 @@ def test_a_killed_writer_loses_nothing(cluster: str, tmp_path: Path) -> None:
     import ray
 
     (tmp_path / "spec.yaml").write_text(
-        tiny_text(write_corpus(tmp_path), training={"steps": 800, "batch": 2})
+        tiny_text(write_corpus(tmp_path), training={"steps": 800, "batch": 2}, epochs=2)
     )
     address = ray.get_runtime_context().gcs_address
     options = ("--executor", "ray", "--address", address)
@@ -220,6 +221,21 @@ def test_an_address_without_its_executor_is_refused(tmp_path: Path) -> None:
     result = command("study", "run", "quickstart", "--store", tmp_path / "s.sqlite", "--address", "auto")
     assert result.exit_code == 2
     assert "--address auto needs --executor ray" in result.stderr
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "[::1]:{}"])
+def test_an_address_at_which_nobody_listens_is_refused_at_once(tmp_path: Path, form: str) -> None:
+    """Ray itself would go on asking for more than five minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = form.format(taken.getsockname()[1])  # free again when it is tried
+    store = tmp_path / "s.sqlite"
+    result = command(
+        "study", "run", "quickstart", "--store", store, "--executor", "ray", "--address", address
+    )
+    assert result.exit_code == 2
+    assert f"no Ray cluster answers at {address!r}: " in result.stderr
+    assert "give the address that `ray start` printed" in result.stderr
+    assert snapshot(tmp_path) == {}
 
 
 def test_a_shared_folder_is_known_by_its_marker(tmp_path: Path) -> None:

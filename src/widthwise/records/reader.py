@@ -217,6 +217,22 @@ def _reading(path: Path) -> Generator[sqlite3.Connection]:
                 yield copy
     except sqlite3.DatabaseError as error:
         raise ValueError(f"store {str(path)!r} cannot be read: {error}; it was left as it is") from error
+    except Exception as error:
+        if damage := _damage(path):
+            raise ValueError(
+                f"store {str(path)!r} is damaged ({damage}); it was left as it is: restore it from a copy"
+            ) from error
+        raise
+
+
+def _damage(path: Path) -> str:
+    """What SQLite finds wrong with a file whose rows made no sense; empty if nothing."""
+    with closing(_connect(path)) as connection:
+        try:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.DatabaseError as error:
+            return str(error)
+    return "" if found == "ok" else " ".join(found.replace("***", "").split())
 
 
 def upgrade(connection: sqlite3.Connection) -> None:

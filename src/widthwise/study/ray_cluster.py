@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 LOOK_SECONDS = 1.0
 """How often the cluster is asked how many populations it has room for."""
+ANSWER_SECONDS = 10.0
+"""How long a cluster's address may take to answer at all; Ray itself asks again for more than five minutes."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ def _opened(address: str | None, device: str) -> "Iterator[Crew]":
 
     joined = ray.is_initialized()
     if not joined:
+        if address is not None:
+            require_answer(address)
         try:
             ray.init(
                 address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False
@@ -83,6 +88,24 @@ def _opened(address: str | None, device: str) -> "Iterator[Crew]":
     finally:
         if not joined:
             ray.shutdown()
+
+
+def require_answer(address: str) -> None:
+    """Check that something listens at an address of host and port; other forms are Ray's to judge.
+
+    Raises:
+        ValueError: nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"no Ray cluster answers at {address!r}: {error}; give the address that `ray start` printed, or auto on a "
+            "node of the cluster"
+        ) from error
 
 
 @dataclass

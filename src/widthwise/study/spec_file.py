@@ -28,6 +28,7 @@ _WORDS = {
     "model_type": "must be a mapping, {field: value, ...}",
     "model_attributes_type": "must be a mapping, {field: value, ...}",
     "tuple_type": "must be a list, [value, ...]",
+    "too_short": "is empty; add what it is to hold",
     "union_tag_not_found": "`kind` is missing; add it",
 }
 
@@ -68,6 +69,7 @@ def load_spec(source: str) -> SpecSource:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"spec {source!r} cannot be read: {error}; give a YAML file in UTF-8") from error
+    _require_fields_once(text, source)
     return parse_spec(text, origin=source)
 
 
@@ -105,6 +107,35 @@ def parse_spec(text: str, *, origin: str = "the specification") -> SpecSource:
         return SpecSource(StudySpec.model_validate(data), text)
     except ValidationError as error:
         raise ValueError(f"{origin} has {_mistakes(error)}") from error
+
+
+def _require_fields_once(text: str, origin: str) -> None:
+    """Check that no mapping says a field twice: YAML would take the last and not tell.
+
+    Raises:
+        ValueError: one does.
+    """
+    try:
+        waiting = [yaml.compose(text, yaml.SafeLoader)]
+    except yaml.YAMLError:
+        return  # for the parser to say
+    while waiting:
+        match waiting.pop():
+            case yaml.MappingNode(value=pairs):
+                lines: dict[str, int] = {}
+                for key, value in pairs:
+                    line = key.start_mark.line + 1
+                    if key.value in lines and isinstance(key, yaml.ScalarNode):
+                        raise ValueError(
+                            f"{origin} says {key.value!r} twice, in lines {lines[key.value]} and {line}; remove one"
+                        )
+                    if isinstance(key, yaml.ScalarNode):
+                        lines[key.value] = line
+                    waiting.append(value)
+            case yaml.SequenceNode(value=items):
+                waiting += items
+            case _:
+                pass
 
 
 def with_corpus(source: SpecSource, corpus: str) -> SpecSource:
