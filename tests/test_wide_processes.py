@@ -1,38 +1,20 @@
 """Two gloo processes do what one does, and their checkpoint goes on in one and in four."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from house_rules import SOURCE
-from widthwise.wide.sharded_module import shard_dimension
+from torchrun import torchrun
+from widthwise.wide.shards import shard_dimension
 from widthwise.wide.split_members import members_of
 
-SCRIPT = Path(__file__).with_name("wide_processes.py")
-
-
-def torchrun(processes: int, folder: Path, phase: str) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, str(SCRIPT), str(folder), phase],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count(f"{phase} done") == processes
+SCRIPT = "wide_processes.py"
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sharded")
-    torchrun(2, folder, "two")
+    torchrun(2, SCRIPT, folder, "two")
     return folder
 
 
@@ -43,9 +25,9 @@ def test_two_processes_are_one(two: Path) -> None:
 
 @pytest.mark.slow
 def test_other_optimizers_recomputation_and_other_numbers_of_processes(two: Path) -> None:
-    torchrun(2, two, "more")
+    torchrun(2, SCRIPT, two, "more")
     for processes in (1, 4):
-        torchrun(processes, two, "load")
+        torchrun(processes, SCRIPT, two, "load")
 
 
 def test_what_does_not_divide() -> None:

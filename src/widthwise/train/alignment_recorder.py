@@ -16,8 +16,9 @@ from widthwise.train.available import kept_bytes
 from widthwise.train.batches import validation_windows
 from widthwise.train.corpus import Corpus
 from widthwise.train.member import Member, Recipe
-from widthwise.train.population import Population
 from widthwise.train.reference import Reference, current_reference, initial_reference
+from widthwise.train.spread import WholeTensors
+from widthwise.train.trainable import Trainable
 
 _NAME = "alignment"
 
@@ -39,15 +40,20 @@ class AlignmentRecorder:
         plan: AlignmentPlan,
         recipe: Recipe,
         members: Sequence[Member],
-        population: Population,
+        population: Trainable,
         corpus: Corpus,
     ) -> None:
         plan.require(recipe.model)
         self._plan, self._population = plan, population
         device = next(iter(population.parameters.values())).device
-        on_device, on_host = kept_bytes(device)
+        on_device, on_host = map(population.spread.least, kept_bytes(device))
         self._start = initial_reference(
-            recipe, members, population.parameters, device_bytes=on_device, host_bytes=on_host
+            recipe,
+            members,
+            population.parameters,
+            device_bytes=on_device,
+            host_bytes=on_host,
+            spread=population.spread,
         )
         context = recipe.model.context
         windows_BxT1 = validation_windows(
@@ -66,7 +72,7 @@ class AlignmentRecorder:
     def before(self, step: int) -> None:
         """Called before a step is run."""
         if step in self._steps and Since.UPDATE in self._plan.since:
-            self._before = current_reference(self._population.parameters)
+            self._before = current_reference(self._population.parameters, spread=self._population.spread)
 
     def after(self, step: int) -> None:
         """Called after it."""
@@ -77,7 +83,7 @@ class AlignmentRecorder:
             assert reference is not None  # `before` was called
             self._gains_PxKxSxLx4[:, self._steps.index(step), series] = log_gains(
                 self._population.recipe.model,
-                self._population.parameters,
+                WholeTensors(self._population.parameters, self._population.spread),
                 reference,
                 multipliers=self._population.multipliers,
                 probe_BxT=self._probe_BxT,

@@ -54,7 +54,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "identity": checkpoint.identity,
         "step": checkpoint.step,
         "members": list(checkpoint.members),
-        "ended": {str(position): _outcome_json(outcome) for position, outcome in checkpoint.ended.items()},
+        "ended": {str(position): outcome_json(outcome) for position, outcome in checkpoint.ended.items()},
     }
     write_tensors(path, header, checkpoint.tensors)
 
@@ -75,7 +75,7 @@ def load_checkpoint(path: Path, *, identity: str) -> Checkpoint | None:
         identity=identity,
         step=header["step"],
         members=tuple(header["members"]),
-        ended={int(position): _outcome(fields) for position, fields in header["ended"].items()},
+        ended={int(position): outcome_from_json(fields) for position, fields in header["ended"].items()},
         tensors=tensors,
     )
 
@@ -101,7 +101,8 @@ def _warn_unusable(path: Path, reason: str) -> None:
     warnings.warn(f"checkpoint {str(path)!r} is not used: {reason}; training begins at step 0", stacklevel=4)
 
 
-def _outcome_json(outcome: Outcome) -> dict[str, Any]:
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """A dropped member's outcome, as JSON values."""
     assert outcome.divergence is not None  # only the dead are dropped
     divergence = outcome.divergence
     measured = [astuple(point) for point in outcome.alignment]
@@ -113,7 +114,8 @@ def _outcome_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _outcome(fields: Mapping[str, Any]) -> Outcome:
+def outcome_from_json(fields: Mapping[str, Any]) -> Outcome:
+    """What `outcome_json` gave."""
     curve = tuple((step, loss) for step, loss in fields["curve"])
     measured = tuple(
         AlignmentPoint(step, layer, Since(since), *gains)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from widthwise.optim import PopulationStep
 from widthwise.train.member import Recipe
+from widthwise.train.trainable import MemberOptimizer
 
 REASONS = ("non-finite loss", "non-finite gradient", "non-finite optimizer state")
 
@@ -57,11 +57,11 @@ class Health:
         for name, tensor in self._tensors.items():
             tensor.copy_(values[name])
 
-    def alive(self, optimizer: PopulationStep) -> list[bool]:
+    def alive(self, optimizer: MemberOptimizer) -> list[bool]:
         """Which members have not diverged (waits for the device)."""
         return (self._found_steps(optimizer) == 0).all(0).tolist()
 
-    def findings(self, optimizer: PopulationStep) -> list[tuple[int, str] | None]:
+    def findings(self, optimizer: MemberOptimizer) -> list[tuple[int, str] | None]:
         """Per member: None, or the step and the reason; what comes first in `REASONS` where several came at once."""
         limit = self._recipe.loss_limit
         reasons = (*REASONS, "" if limit is None else limit.reason)
@@ -71,7 +71,7 @@ class Health:
         ]
         return [min(each, key=lambda finding: finding[0]) if each else None for each in found]
 
-    def _found_steps(self, optimizer: PopulationStep) -> Tensor:
+    def _found_steps(self, optimizer: MemberOptimizer) -> Tensor:
         return torch.stack(
             [self._tensors["loss_step"], *optimizer.non_finite_steps(), self._tensors["limit_step"]]
         )

@@ -16,7 +16,8 @@ from torch import Tensor
 from widthwise.models import PLAIN, LayerFunctions, ModelTensor, Weights
 from widthwise.optim import PopulationStep, has_triton
 from widthwise.train.member import Member, Precision, Recipe
-from widthwise.train.micro_batch import WHOLE, ActivationPlan
+from widthwise.train.micro_batch import WHOLE, ActivationPlan, Losses, MicroBatches
+from widthwise.train.spread import UNDIVIDED
 
 _DTYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16}
 
@@ -90,6 +91,8 @@ class Population:
     `multipliers` are the forward multipliers by name, [P], or None where all are 1.
     """
 
+    spread = UNDIVIDED
+
     def __init__(
         self,
         recipe: Recipe,
@@ -135,6 +138,11 @@ class Population:
         """What a forward pass reads and a gradient is taken of: the matrices in the precision of products."""
         read = {**self.parameters, **self._copies}
         return {name: tensor.detach().requires_grad_() for name, tensor in read.items()}
+
+    def passes(self, losses: Losses | None = None) -> MicroBatches:
+        """The passes of a step, by its own losses or a compiled form of them."""
+        chosen = self.losses if losses is None else losses
+        return MicroBatches(chosen, self.leaves(), self.activations.micro_batches)
 
     def tensors(self) -> list[Tensor]:
         """Everything that a step changes, in a fixed order."""

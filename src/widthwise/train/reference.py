@@ -15,6 +15,7 @@ from torch import Tensor
 
 from widthwise.train.member import Member, Recipe
 from widthwise.train.population import initial_tensor
+from widthwise.train.spread import UNDIVIDED, Spread
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Reference:
     Args:
         firsts: [R], for each state a member that it is the reference of; multipliers are that member's.
         rows: [P], which state is each member's.
-        tensor: name -> [R, ...], float32 on the members' device.
+        tensor: name -> [R, ...], whole, float32 on the members' device.
     """
 
     firsts: Tensor
@@ -63,34 +64,38 @@ def initial_reference(
     *,
     device_bytes: int | None = None,
     host_bytes: int | None = None,
+    spread: Spread = UNDIVIDED,
 ) -> Reference:
     """The members' weights at step 0.
 
     Args:
-        initial: these weights, [P, ...]; copied from, not kept.
+        initial: these weights, or this process's parts of them, [P, ...]; copied from, not kept.
         device_bytes: the most that the copy may take on the device; None for no bound.
         host_bytes: else on the host; beyond that nothing is kept, and tensors are drawn again when asked for.
+        spread: where the other parts are; parts are kept as parts, and what is asked for is whole.
     """
     positions, states = distinct_starts(members)
     device = next(iter(initial.values())).device
-    size = 4 * recipe.model.parameter_count * len(positions)
+    size = 4 * sum(tensor[0].numel() for tensor in initial.values()) * len(positions)
     firsts, rows = torch.tensor(positions, device=device), torch.tensor(states, device=device)
     if device_bytes is None or size <= device_bytes:
         kept = {name: tensor.detach().index_select(0, firsts) for name, tensor in initial.items()}
-        return Reference(firsts, rows, kept.__getitem__)
+        return Reference(firsts, rows, lambda name: spread.whole(name, kept[name]))
     if host_bytes is None or size <= host_bytes:
         held = {name: _on_host(tensor, positions) for name, tensor in initial.items()}
-        return Reference(firsts, rows, lambda name: held[name].to(device, non_blocking=True))
+        return Reference(
+            firsts, rows, lambda name: spread.whole(name, held[name].to(device, non_blocking=True))
+        )
     tensors, beginners = recipe.model.tensors(), [members[position] for position in positions]
     return Reference(firsts, rows, lambda name: initial_tensor(tensors[name], name, beginners, device))
 
 
-def current_reference(parameters: Mapping[str, Tensor]) -> Reference:
-    """The weights as they are now, each member its own; a copy on the device."""
+def current_reference(parameters: Mapping[str, Tensor], *, spread: Spread = UNDIVIDED) -> Reference:
+    """The weights as they are now, each member its own; a copy on the device, of this process's parts."""
     kept = {name: tensor.detach().clone() for name, tensor in parameters.items()}
     first = next(iter(kept.values()))
     everyone_P = torch.arange(len(first), device=first.device)
-    return Reference(everyone_P, everyone_P, kept.__getitem__)
+    return Reference(everyone_P, everyone_P, lambda name: spread.whole(name, kept[name]))
 
 
 def _on_host(tensor: Tensor, rows: Sequence[int]) -> Tensor:

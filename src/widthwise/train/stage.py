@@ -28,11 +28,12 @@ from widthwise.train.step_graph import (
     engine_for,
     stepper,
 )
+from widthwise.train.trainable import Populate, Trainable
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all stages of one training have in common; `engine` None for what suits."""
+    """What all stages of one training have in common; `engine` None for what suits, `populate` makes the members."""
 
     recipe: Recipe
     members: Sequence[Member]
@@ -40,6 +41,7 @@ class Job:
     device: torch.device
     engine: Engine | None
     activations: ActivationPlan
+    populate: Populate = Population
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Stage:
         mine = [job.members[position] for position in start.members]
         seeds = data_seeds(job.members)
         streams_P = torch.tensor([seeds.index(member.data_seed) for member in mine], device=job.device)
-        self._population = Population(job.recipe, mine, job.device, activations=job.activations)
+        self._population = job.populate(job.recipe, mine, job.device, activations=job.activations)
         plan, self._done = job.recipe.alignment, start.done
         self._alignment = (
             None if plan is None else AlignmentRecorder(plan, job.recipe, mine, self._population, job.corpus)
@@ -172,7 +174,7 @@ def free_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _engine(job: Job, population: Population, start: Start) -> Engine:
+def _engine(job: Job, population: Trainable, start: Start) -> Engine:
     """As chosen, but plain where too few steps are left for a record or a compilation to pay."""
     chosen = engine_for(job.recipe, population) if job.engine is None else job.engine
     if not start.done:

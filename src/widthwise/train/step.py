@@ -14,8 +14,8 @@ from torch import Tensor
 from widthwise.train.batches import Batches
 from widthwise.train.health import Health
 from widthwise.train.member import Recipe
-from widthwise.train.micro_batch import Losses, MicroBatches
-from widthwise.train.population import Population
+from widthwise.train.micro_batch import Losses
+from widthwise.train.trainable import Trainable
 
 
 class TrainingStep:
@@ -36,7 +36,7 @@ class TrainingStep:
     def __init__(
         self,
         recipe: Recipe,
-        population: Population,
+        population: Trainable,
         batches: Batches,
         stream_P: Tensor,
         *,
@@ -49,11 +49,7 @@ class TrainingStep:
         self.losses_LxP = torch.full((steps, len(stream_P)), float("nan"), device=device)
         self._batches, self._stream_P = batches, stream_P
         population.activations.sequences(recipe.batch)
-        self._passes = MicroBatches(
-            population.losses if losses is None else losses,
-            population.leaves(),
-            population.activations.micro_batches,
-        )
+        self._passes = population.passes(losses)
         factors = [recipe.schedule.factor(step) for step in range(1, steps + 1)]
         self._factors_L = torch.tensor(factors, dtype=torch.float32, device=device)
         self._step = torch.zeros(1, dtype=torch.long, device=device)

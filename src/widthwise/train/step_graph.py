@@ -16,8 +16,8 @@ from torch import Tensor
 
 from widthwise.models import PLAIN
 from widthwise.train.member import Recipe
-from widthwise.train.population import Population
 from widthwise.train.step import Losses, TrainingStep
+from widthwise.train.trainable import Trainable
 
 PROVEN_STEPS = 4
 """Steps of each run of the proof; the first two or three also compile and warm up what the device needs."""
@@ -44,14 +44,14 @@ class Engine:
     captured: bool = False
     compiled: bool = False
 
-    def losses(self, population: Population) -> Losses:
+    def losses(self, population: Trainable) -> Losses:
         """The population's losses, compiled if that is chosen."""
         if not self.compiled or population.functions is not PLAIN:
             return population.losses
         return torch.compile(population.losses, fullgraph=True, dynamic=False)
 
 
-def engine_for(recipe: Recipe, population: Population) -> Engine:
+def engine_for(recipe: Recipe, population: Trainable) -> Engine:
     """What suits a population's device, optimizer and horizon: plain on a CPU and for a few steps."""
     steps = recipe.schedule.steps
     cuda = all(p.is_cuda for p in population.parameters.values())

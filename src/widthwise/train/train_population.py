@@ -5,6 +5,7 @@ Everything that is decided on the way is decided at the same steps whatever the 
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 
@@ -22,6 +23,22 @@ _POLL = 20
 
 Progress = Callable[[int], None]
 """Called with the number of steps done."""
+
+
+class Keeper(Protocol):
+    """Keeps a training's state; see `CheckpointKeeper`."""
+
+    def load(self, identity: str) -> Checkpoint | None:
+        """What a run can go on from."""
+        ...
+
+    def due(self) -> bool:
+        """Whether it is time."""
+        ...
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint in place of the one before."""
+        ...
 
 
 def train_population(
@@ -58,11 +75,23 @@ def train_population(
             does not divide into the pieces.
         torch.OutOfMemoryError: the members do not fit on the device side by side; checkpoint and record stay.
     """
+    job = Job(recipe, members, corpus, device, engine, activations)
+    keeper = None if checkpoints is None else CheckpointKeeper(checkpoints)
+    return train_job(job, progress=progress, keeper=keeper, record=record)
+
+
+def train_job(
+    job: Job,
+    *,
+    progress: Progress | None = None,
+    keeper: Keeper | None = None,
+    record: Record | None = None,
+) -> tuple[Outcome, ...]:
+    """`train_population`, of members that keep their tensors as the job says, with whoever keeps their state."""
+    recipe, members, corpus, device = job.recipe, job.members, job.corpus, job.device
     _require(recipe, members)
     corpus.require(batch=recipe.batch, context=recipe.model.context)
-    job = Job(recipe, members, corpus, device, engine, activations)
     identity = run_identity(recipe, members, corpus)
-    keeper = None if checkpoints is None else CheckpointKeeper(checkpoints)
     found = None if keeper is None else keeper.load(identity)
     if record is None:
         everybody = tuple(range(len(members)))

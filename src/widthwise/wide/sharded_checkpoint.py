@@ -1,29 +1,38 @@
-"""Checkpoints of sharded training: one file a process, read by any number of processes.
+"""Checkpoints of sharded training, in files of `shard_files`: of steps in a loop of one's own, and of a whole training.
 
-    FOLDER/latest.json                  which of them is whole: written last, at once
-    FOLDER/step-N-of-W/R.tensors        process R's parts of W, as `train.checkpoint_file` writes tensors
-
-A file says of each part where it lies in its tensor. A reader takes from every file what overlaps its own parts, one
-file at a time. PyTorch's own distributed checkpoints keep their table of contents as a pickle; nothing here is one.
+Both are of one run: the model, the optimizer, the batch and every member's numbers are in them, and how many processes
+wrote them is of no account.
 """
 
-import json
-import shutil
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
-from widthwise.files import document, load_document, replace_text
 from widthwise.optim import AdafactorUpdate
-from widthwise.train.checkpoint_file import read_tensors, write_tensors
+from widthwise.train import Checkpoint, Checkpoints, Member, Recipe
+from widthwise.train.checkpoint import SHARE, outcome_from_json, outcome_json
 from widthwise.wide.same_run import describe_run, require_same_run
+from widthwise.wide.shard_files import Layout, read_parts, write_parts
 from widthwise.wide.sharded_training import ShardedTraining
+from widthwise.wide.shards import shard_dimensions
 
-_KIND = "widthwise sharded checkpoint"
-_VERSION = 1
-_LATEST = "latest.json"
+
+def layout_of(recipe: Recipe) -> Layout:
+    """Where this process's parts of a population's snapshot lie: parameters, and state unless it is Adafactor's."""
+    processes = dist.get_world_size()
+    dimensions: dict[str, int] = {}
+    for name, dimension in shard_dimensions(recipe.model, processes).items():
+        dimensions[f"parameter/{name}"] = dimension
+        if not isinstance(recipe.update, AdafactorUpdate):
+            # a state's tensors are named by the optimizer; each is of the parameter's shape
+            for key in recipe.update.initial_state(torch.empty(1, 1)):
+                dimensions[f"state/{name}/{key}"] = dimension
+    return Layout(dimensions, dist.get_rank(), processes)
 
 
 def save_sharded(training: ShardedTraining, folder: Path) -> None:
@@ -32,25 +41,9 @@ def save_sharded(training: ShardedTraining, folder: Path) -> None:
     Raises:
         OSError: a file cannot be written; the checkpoint before is then as it was.
     """
-    rank, world = dist.get_rank(), dist.get_world_size()
-    name = f"step-{training.steps}-of-{world}"
-    (folder / name).mkdir(parents=True, exist_ok=True)
-    tensors = _parts(training)
-    places = {key: _place(training, key, value) for key, value in tensors.items()}
-    header = {
-        "step": training.steps,
-        "places": places,
-        "run": describe_run(training.recipe, training.members),
-    }
-    write_tensors(folder / name / f"{rank}.tensors", header, tensors)
-    dist.barrier()
-    if rank == 0:
-        latest = {"kind": _KIND, "version": _VERSION, "folder": name, "processes": world}
-        replace_text(folder / _LATEST, json.dumps(latest) + "\n")
-        for other in folder.glob("step-*-of-*"):
-            if other.name != name:
-                shutil.rmtree(other)
-    dist.barrier()
+    header = {"run": describe_run(training.recipe, training.members)}
+    parts = training.population.optimizer.snapshot()
+    write_parts(folder, training.steps, header, parts, layout_of(training.recipe))
 
 
 def load_sharded_(training: ShardedTraining, folder: Path) -> None:
@@ -59,60 +52,99 @@ def load_sharded_(training: ShardedTraining, folder: Path) -> None:
     Raises:
         ValueError: there is none, it is damaged, or it is of another run; the training is then as it was.
     """
-    path = folder / _LATEST
-    if not path.exists():
-        raise ValueError(f"{str(folder)!r} holds no whole checkpoint: {_LATEST} is not there")
-    latest = load_document(
-        path, lambda value: document(value, kind=_KIND, version=_VERSION, name="a sharded checkpoint")
-    )
-    files = [folder / latest["folder"] / f"{rank}.tensors" for rank in range(latest["processes"])]
-    own = _parts(training)
-    fresh = {key: torch.full_like(value, float("nan"), device="cpu") for key, value in own.items()}
-    step = None
-    for file in files:
+    run = describe_run(training.recipe, training.members)
+    try:
+        header, parts = read_parts(
+            folder, layout_of(training.recipe), lambda header: require_same_run(header["run"], run, folder)
+        )
+    except FileNotFoundError as error:
+        raise ValueError(str(error)) from None
+    training.population.restore_(parts)
+    training.steps = header["step"]
+
+
+class ShardedKeeper:
+    """Keeps the state of a training by all processes of the group: see `train.checkpoint.CheckpointKeeper`.
+
+    Rank 0 says when it is time, and warns; the others do as it does.
+
+    Args:
+        checkpoints: the folder, and how often.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        recipe: Recipe,
+        members: Sequence[Member],
+        device: torch.device,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder, self._every = checkpoints.path, checkpoints.every_seconds
+        self._run, self._layout, self._device = describe_run(recipe, members), layout_of(recipe), device
+        self._clock, self._failed = clock, False
+        self._due = clock() + self._every
+
+    def load(self, identity: str) -> Checkpoint | None:
+        """What a run can go on from, or None with a warning if what is there is not it, or is not all there."""
+
+        def check(header: Mapping[str, Any]) -> None:
+            require_same_run(header["run"], self._run, self._folder)
+            if header["identity"] != identity:
+                raise ValueError("it belongs to another recipe or another corpus")
+
         try:
-            header, tensors = read_tensors(file)
-        except (FileNotFoundError, ValueError) as error:
-            raise ValueError(f"the checkpoint's file {str(file)!r} is not usable: {error}") from error
-        require_same_run(header["run"], describe_run(training.recipe, training.members), folder)
-        step = header["step"]
-        for key, value in tensors.items():
-            _take(fresh[key], _place(training, key, own[key]), value, header["places"][key])
-    for key, value in own.items():
-        value.copy_(fresh[key])
-    assert step is not None
-    training.steps = step
+            header, tensors = read_parts(self._folder, self._layout, check)
+        except FileNotFoundError:
+            header, tensors, why = None, {}, None
+        except ValueError as error:
+            header, tensors, why = None, {}, str(error)
+        else:
+            why = None
+        if not self._all(header is not None):
+            if self._layout.rank == 0 and why is not None:
+                warnings.warn(
+                    f"checkpoint {str(self._folder)!r} is not used: {why}; training begins at step 0",
+                    stacklevel=3,
+                )
+            return None
+        assert header is not None
+        return Checkpoint(
+            identity=identity,
+            step=header["step"],
+            members=tuple(header["members"]),
+            ended={int(position): outcome_from_json(fields) for position, fields in header["ended"].items()},
+            tensors=tensors,
+        )
 
+    def due(self) -> bool:
+        """Whether it is time, by rank 0's clock."""
+        return self._all(self._layout.rank != 0 or self._clock() >= self._due)
 
-def _parts(training: ShardedTraining) -> dict[str, Tensor]:
-    """This process's parameters and state, by name."""
-    parts = {f"parameter/{name}": training.part(p) for name, p in training.parameters().items()}
-    states = {f"state/{n}/{key}": t for n, state in training.states.items() for key, t in state.items()}
-    return {**parts, **states}
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, and say when the next is due; one that cannot be written costs a warning, once."""
+        began = self._clock()
+        header = {
+            "run": self._run,
+            "identity": checkpoint.identity,
+            "members": list(checkpoint.members),
+            "ended": {str(position): outcome_json(outcome) for position, outcome in checkpoint.ended.items()},
+        }
+        try:
+            write_parts(self._folder, checkpoint.step, header, checkpoint.tensors, self._layout)
+        except OSError as error:
+            if not self._failed and self._layout.rank == 0:
+                warnings.warn(
+                    f"checkpoint {str(self._folder)!r} cannot be written: {error}; training goes on without",
+                    stacklevel=3,
+                )
+            self._failed = True
+        now = self._clock()
+        self._due = now + max(self._every, (now - began) * (1 / SHARE - 1))
 
-
-def _place(training: ShardedTraining, key: str, part: Tensor) -> list[int] | None:
-    """The dimension that is split, and where this process's part begins and ends; None for what every process has."""
-    if key.startswith("state/") and isinstance(training.recipe.update, AdafactorUpdate):
-        return None
-    dimension = training.dimensions[key.split("/")[1]]
-    length = part.shape[dimension]
-    return [dimension, dist.get_rank() * length, (dist.get_rank() + 1) * length]
-
-
-def _take(mine: Tensor, place: list[int] | None, theirs: Tensor, their_place: list[int] | None) -> None:
-    """Copy what overlaps. Parts split along other dimensions overlap in a corner of both."""
-    if place is None or their_place is None:
-        mine.copy_(theirs)
-        return
-    target, source = [slice(None)] * mine.dim(), [slice(None)] * mine.dim()
-    (dimension, begin, end), (other, their_begin, their_end) = place, their_place
-    if dimension == other:
-        low, high = max(begin, their_begin), min(end, their_end)
-        if low >= high:
-            return
-        target[dimension] = slice(low - begin, high - begin)
-        source[dimension] = slice(low - their_begin, high - their_begin)
-    else:
-        target[other], source[dimension] = slice(their_begin, their_end), slice(begin, end)
-    mine[tuple(target)] = theirs[tuple(source)]
+    def _all(self, here: bool) -> bool:
+        """Whether something holds on every process."""
+        found = torch.tensor(float(here), device=self._device)
+        dist.all_reduce(found, dist.ReduceOp.MIN)
+        return bool(found.item())

@@ -1,38 +1,16 @@
-"""A reference Transformer as a module that FSDP2 shards: one unit a block, one for the two ends.
-
-A tensor [P, ...] is split along its last dimension, behind the members', that the number of processes divides.
-"""
+"""A reference model as a module that FSDP2 shards: a unit for each block and one for the ends, or one for all."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import Shard
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import Shard as SplitAlong
 
-from widthwise.models import LayerFunctions, Transformer, Weights
+from widthwise.models import LayerFunctions, ReferenceModel, Transformer, Weights
 from widthwise.models.layers import recomputed
-
-
-def shard_dimension(name: str, shape: tuple[int, ...], processes: int) -> int:
-    """The dimension of [P, ...] that is split.
-
-    Raises:
-        ValueError: no dimension behind the members' is a multiple of the number of processes.
-
-    Example:
-        >>> shard_dimension("readout", (4, 128, 257), 8), shard_dimension("readout", (4, 128, 256), 8)
-        (1, 2)
-    """
-    for dimension in reversed(range(1, len(shape))):
-        if shape[dimension] % processes == 0:
-            return dimension
-    fitting = [n for n in range(1, processes) if any(size % n == 0 for size in shape[1:])]
-    raise ValueError(
-        f"{name} of shape {list(shape[1:])} has no dimension that {processes} processes divide; "
-        f"use {fitting[-1]} processes or fewer that divide one"
-    )
+from widthwise.wide.shards import Shards
 
 
 class Part(nn.Module):
@@ -81,26 +59,30 @@ class How:
         self._multipliers, self._dtype, self._functions = multipliers, dtype, functions
         self.recompute = recompute
 
-    def weights(self, parameters: dict[str, Tensor]) -> Weights:
+    def weights(self, parameters: Mapping[str, Tensor]) -> Weights:
         """Parameters as the model reads them."""
         return Weights(parameters, self._multipliers, self._dtype, self._functions)
 
 
-class ShardedTransformer(Part):
-    """The whole model: the ends are its own tensors, the blocks its children."""
+class ShardedModel(Part):
+    """The whole model: a Transformer's blocks are its children, all else is its own."""
 
-    def __init__(self, model: Transformer, members: int) -> None:
+    def __init__(self, model: ReferenceModel, members: int) -> None:
         shapes = {name: (members, *tensor.shape) for name, tensor in model.tensors().items()}
-        super().__init__({name: shape for name, shape in shapes.items() if not name.startswith("blocks.")})
+        depth = model.depth if isinstance(model, Transformer) else 0
+        super().__init__({n: s for n, s in shapes.items() if not (depth and n.startswith("blocks."))})
         self.model = model
         self.blocks = nn.ModuleList(
             BlockPart(model, i, {n: s for n, s in shapes.items() if n.startswith(f"blocks.{i}.")})
-            for i in range(model.depth)
+            for i in range(depth)
+            if isinstance(model, Transformer)
         )
 
     def forward(self, how: How, tokens_PxBxT1: Tensor) -> Tensor:
         """The mean next-token cross-entropy of each member over this process's sequences, [P]."""
         w = how.weights(dict(self.named()))
+        if not self.blocks:
+            return self.model.losses(w, tokens_PxBxT1)
         x_PxNxD = w.embed(tokens_PxBxT1[..., :-1], "token_embedding", "position_embedding")
         y_PxNxD = None
         for block in self.blocks:
@@ -116,18 +98,17 @@ class ShardedTransformer(Part):
             found |= block.named()
         return {name: found[name] for name in self.model.tensors()}
 
-    def shard_(self, mesh: DeviceMesh) -> None:
-        """Split every tensor over the mesh.
-
-        Raises:
-            ValueError: a tensor does not divide.
-        """
-        dimensions = {
-            parameter: shard_dimension(name, tuple(parameter.shape), mesh.size())
-            for name, parameter in self.everything().items()
-        }
+    def shard_(self, shards: Shards) -> None:
+        """Split every tensor."""
+        dimensions = {p: shards.dimensions[name] for name, p in self.everything().items()}
         for unit in (*self.blocks, self):
-            fully_shard(unit, mesh=mesh, shard_placement_fn=lambda p: Shard(dimensions[p]))
+            fully_shard(unit, mesh=shards.mesh, shard_placement_fn=lambda p: SplitAlong(dimensions[p]))
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a split tensor, without history; the same memory."""
+    assert isinstance(tensor, DTensor)
+    return tensor.to_local().detach()
 
 
 def _key(name: str) -> str:
