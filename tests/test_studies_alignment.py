@@ -127,9 +127,14 @@ def test_the_page_holds_the_tables_of_the_stores(capsys: pytest.CaptureFixture[s
     printed = capsys.readouterr().out
     page = PAGE.read_text("utf-8")
     assert replaced(page, printed.removesuffix("\n")) == page
-    assert "| adafactor-mup | - | 1024 | not run |" in printed
+    assert "| base | 81 | 81 | 81, 25 diverged, 3 ruined | 81, 25 diverged, 3 ruined |" in printed
     with pytest.raises(ValueError, match="once each"):
         replaced("", printed)
+
+
+def test_what_was_not_run_is_said_to_be_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 0
+    assert "| adafactor-mup | - | 1024 | not run |" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ STUDY = SOURCE.parent.parent / "studies" / "alignment"
 sys.path.insert(0, str(STUDY))
 
 import plan  # noqa: E402
-from jobs import Drive, Job, all_jobs, is_done  # noqa: E402
+from jobs import Drive, Job, all_jobs, device_of, is_done  # noqa: E402
 from plan import Case, Found  # noqa: E402
 from run import unpack  # noqa: E402
 from stored import Stores, best_rate  # noqa: E402
@@ -96,6 +96,11 @@ def test_stores_that_are_there_stay_and_other_files_are_refused(tmp_path: Path) 
         packed.add(tmp_path / "a.sqlite", "../a.sqlite")
     with pytest.raises(ValueError, match="no store"):
         unpack(tar, work)
+
+
+def test_a_slot_is_one_of_the_devices_that_may_be_seen() -> None:
+    assert [device_of(slot, "2,5") for slot in ("gpu0.0", "gpu1.0", "gpu1.1")] == ["2", "5", "5"]
+    assert device_of("gpu3.1", "") == "3"
 
 
 def drive(tmp_path: Path, script: str, *, seconds: float = 30) -> list[str]:

@@ -80,7 +80,7 @@ def nearest_table(stores: Stores, config: Config) -> str:
     rows: list[list[str]] = []
     for case in cases(config):
         for weighting in Weighting:
-            found = stores.measured(case, config["measured_arms"][0], weighting=weighting)
+            found = stores.measured(case, config["measured_arms"][0], weighting)
             if isinstance(found, MeasuredStore):
                 c = ", ".join(
                     f"{role} {float(found.solution.interval(role).value):.2f}" for role in found.roles

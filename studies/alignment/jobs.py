@@ -124,6 +124,17 @@ def pending(store: Path) -> int:
         return connection.execute("SELECT count(*) FROM trial WHERE status = 'pending'").fetchone()[0]
 
 
+def device_of(slot: str, visible: str) -> str:
+    """The device of a slot, among those that this process may see; none named are all.
+
+    Example:
+        >>> device_of("gpu1.0", ""), device_of("gpu1.0", "2,3")
+        ('1', '3')
+    """
+    index = slot.removeprefix("gpu").partition(".")[0]
+    return visible.split(",")[int(index)] if visible else index
+
+
 class Drive:
     """Runs jobs in processes, one a slot, the first ready one next.
 
@@ -203,7 +214,7 @@ class Drive:
     def _start(self, job: Job, slot: str) -> subprocess.Popen[bytes]:
         environment = dict(os.environ)
         if slot.startswith("gpu"):
-            environment["CUDA_VISIBLE_DEVICES"] = slot.removeprefix("gpu").partition(".")[0]
+            environment["CUDA_VISIBLE_DEVICES"] = device_of(slot, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
         with (self.work / f"{job.name}.log").open("ab") as log:
             return subprocess.Popen(
                 [*self.command, "--job", job.case.optimizer, job.case.parameterization, job.part],

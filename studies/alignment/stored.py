@@ -103,9 +103,11 @@ class Stores:
         readable = lower.exists() and isinstance(read_or_reason(lower, arm), MeasuredStore)
         return lower if readable and isinstance(read_or_reason(first, arm), str) else first
 
-    def measured(self, case: Case, arm: str, **options: object) -> MeasuredStore | str:
+    def measured(
+        self, case: Case, arm: str, weighting: Weighting = Weighting.LOSS_DECREASE
+    ) -> MeasuredStore | str:
         """The exponents measured under an arm's rates, or why there are none."""
-        return read_or_reason(self.measure_path(case), arm, **options)  # pyright: ignore
+        return read_or_reason(self.measure_path(case), arm, weighting)
 
     def found(self, case: Case, *, more: bool) -> Found | None:
         """What the base width says; None before it is done.
@@ -187,9 +189,15 @@ def all_studies(config: Config) -> tuple[str, ...]:
     )
 
 
-@cache
-def read_or_reason(store: Path, arm: str, weighting: Weighting | None = None) -> MeasuredStore | str:
+def read_or_reason(
+    store: Path, arm: str, weighting: Weighting = Weighting.LOSS_DECREASE
+) -> MeasuredStore | str:
     """The exponents measured under an arm's rates, or why there are none: a ruined run has no alignment to speak of."""
+    return _read_or_reason(store, arm, weighting)
+
+
+@cache  # by all three arguments, given or not
+def _read_or_reason(store: Path, arm: str, weighting: Weighting) -> MeasuredStore | str:
     try:
         study = read_study(store)
         for cell in study.cells:
