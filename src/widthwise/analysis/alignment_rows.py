@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
-from widthwise.theory import AlignmentQuantity, Role
+from widthwise.theory import AlignmentQuantity, MeasuredGain, Role
 
 
 @dataclass(frozen=True)
@@ -32,23 +31,8 @@ class AlignmentRow:
     fan_in: int
 
 
-class Measured(Protocol):
-    """A measured log gain that does not know of which run it is, as `widthwise.measure` gives them."""
-
-    @property
-    def layer(self) -> str: ...
-    @property
-    def role(self) -> Role | None: ...
-    @property
-    def quantity(self) -> AlignmentQuantity: ...
-    @property
-    def log_gain(self) -> float: ...
-    @property
-    def fan_in(self) -> int: ...
-
-
 def alignment_rows(
-    measured: Iterable[Measured], *, width: int, seed: int, progress: float
+    measured: Iterable[MeasuredGain], *, width: int, seed: int, progress: float
 ) -> tuple[AlignmentRow, ...]:
     """The rows of one measurement of one model.
 

@@ -6,25 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from widthwise.theory import AlignmentQuantity, Role
+from widthwise.theory import AlignmentQuantity, MeasuredGain, Role
 
 Key = tuple[Role, AlignmentQuantity]
 
 
-class Measured(Protocol):
-    """One live log gain, as `measure_alignment(...).gains` gives them, or a row of a small width."""
-
-    @property
-    def role(self) -> Role | None: ...
-    @property
-    def quantity(self) -> AlignmentQuantity: ...
-    @property
-    def log_gain(self) -> float: ...
-    @property
-    def fan_in(self) -> int: ...
-
-
-class MeasuredThen(Measured, Protocol):
+class MeasuredThen(MeasuredGain, Protocol):
     """A row of a small width, which also says when."""
 
     @property
@@ -68,7 +55,7 @@ class AlignmentWatch:
             )
         return AlignmentWatch(bands, margin)
 
-    def leaves(self, gains: Iterable[Measured], *, progress: float) -> tuple[str, ...]:
+    def leaves(self, gains: Iterable[MeasuredGain], *, progress: float) -> tuple[str, ...]:
         """What lies outside, a sentence each, for the mean ratio of every role; nothing where all is as expected.
 
         The band is that of the measured progress nearest to the run's.
@@ -89,12 +76,12 @@ class AlignmentWatch:
                 )
         return tuple(lines)
 
-    def check(self, gains: Iterable[Measured], *, progress: float) -> None:
+    def check(self, gains: Iterable[MeasuredGain], *, progress: float) -> None:
         """Warn (`AlignmentWarning`) of what lies outside."""
         for line in self.leaves(gains, progress=progress):
             warnings.warn(line, AlignmentWarning, stacklevel=2)
 
 
-def _ratio(gain: Measured) -> float:
+def _ratio(gain: MeasuredGain) -> float:
     """The log alignment ratio; NaN where there is none."""
     return gain.log_gain / math.log(gain.fan_in) if gain.fan_in > 1 else math.nan

@@ -32,6 +32,7 @@ from widthwise.theory.gauge import GaugeEffect, gauge_effect, rate_power, shift_
 from widthwise.theory.gradient import gradient_exponent
 from widthwise.theory.linear_program import Certificate, InfeasibleError, UncertifiedError
 from widthwise.theory.measured import MeasuredAlignment, MeasuredExponent, measured_alignment
+from widthwise.theory.measured_gain import MeasuredGain
 from widthwise.theory.measured_prescription import measured_drift, measured_prescription
 from widthwise.theory.measured_rates import MeasuredRates, RateInterval, solve_measured
 from widthwise.theory.nearest_preset import NearestPreset, PresetReading, nearest_preset
@@ -130,6 +131,7 @@ __all__ = [
     "Logits",
     "MeasuredAlignment",
     "MeasuredExponent",
+    "MeasuredGain",
     "MeasuredRates",
     "NearestPreset",
     "Network",
