@@ -18,13 +18,14 @@ from widthwise.scaling import RateConstants
 from widthwise.study import (
     RunState,
     SpecSource,
+    constants_search,
     found_constants,
     parse_spec,
     run_constants_search,
     run_study,
     runner,
 )
-from widthwise.study.constants_search import next_proposals, search_spec
+from widthwise.study.constants_search import FoundConstants, next_proposals, search_spec
 from widthwise.study.proposals import Ranges, Tried, as_tuple, best_of, inside, propose, recentred
 from widthwise.study.trial_result import TrialResult
 
@@ -33,6 +34,8 @@ pytest.importorskip("optuna")
 WHOLE: Ranges = ((1e-2, 1e2),) * 3
 AT = np.array([0.7, -0.3, 0.9])
 """The decades at which the stand-in has its minimum."""
+NEAR = 0.1
+"""So that several triples of a small search are near-optimal."""
 BEND = np.array([0.05, 0.3, 0.15])
 ARMS = [{"parameterization": ["standard", "mup"], "rates": "full", "constants": ["default", "searched"]}]
 Loss = Callable[[str, np.ndarray], float | None]
@@ -106,6 +109,22 @@ def test_an_optimum_within_a_tenth_of_its_range_moves_that_range() -> None:
         (pytest.approx(0.399), pytest.approx(3990)),
         (1e-2, 1e2),
     )
+    lower = (
+        (1e-4, 1.0),
+        (1e-2, 1e2),
+        (1e-2, 1e2),
+    )  # a range that has moved already reaches as far up as down
+    assert recentred(lower, RateConstants(0.9, 1.0, 1.0)) == (
+        (pytest.approx(0.009), pytest.approx(90)),
+        *lower[1:],
+    )
+
+
+def test_batches_drawn_at_random_differ() -> None:
+    """The first ten trials are drawn, not modelled: those of the second batch are others than the first's."""
+    first = propose([], WHOLE, count=4, seed=0)
+    second = propose([Tried(one, quadratic(one)) for one in first], WHOLE, count=4, seed=0)
+    assert not {as_tuple(one) for one in first} & {as_tuple(one) for one in second}
 
 
 def invent(monkeypatch: pytest.MonkeyPatch, loss: Loss) -> list[list[int]]:
@@ -155,6 +174,7 @@ def test_a_search_of_two_parameterizations(
 ) -> None:
     """Both are searched at the base width alone, their batches side by side in one population."""
     trained = invent(monkeypatch, of_rates)
+    monkeypatch.setattr(constants_search, "NEAR", NEAR)
     source = searched(corpus)
     study = run(source, tmp_path / "s.sqlite", trials=32)
     assert [arm.name for arm in study.arms] == ["adam-standard", "adam-mup"]
@@ -181,11 +201,26 @@ def test_a_search_of_two_parameterizations(
     standard, mup = found_constants(study, source.spec)
     for one in (standard, mup):
         assert one.tried >= 32
-        assert one.loss <= one.default_loss
-        for value, (low, high) in zip(as_tuple(one.constants), one.near, strict=True):
-            assert low <= value <= high
+        check_found(study, one)
     assert standard.loss - 2 < 0.05
     assert mup.constants.readout < standard.constants.readout
+
+
+def check_found(study: StoredStudy, found: FoundConstants) -> None:
+    """The base rate is the best with constants of 1, and all that is said of the search follows from its trials."""
+    losses = {id_: trial.validation_loss for id_, trial in study.trials.items()}
+    default = [(losses[c.trial], c.learning_rate) for c in study.cells if c.arm == found.arm]
+    rows = [row for row in study.proposals if row.arm == found.arm]
+    loss, rate = min((loss, rate) for loss, rate in default if loss is not None)
+    assert (found.default_loss, found.learning_rate) == (loss, rate)
+    assert {row.learning_rate for row in rows} == {rate}
+    tried = [(losses[row.trial], (row.embedding, row.hidden, row.readout)) for row in rows]
+    tried += [(loss, (of / rate,) * 3) for loss, of in default]
+    trained = [(loss, triple) for loss, triple in tried if loss is not None]
+    assert found.loss == min(trained)[0]
+    near = [triple for loss, triple in trained if loss <= found.loss + NEAR]
+    assert 1 < len(near) < len(trained)
+    assert found.near == tuple((min(column), max(column)) for column in zip(*near, strict=True))
 
 
 class StopError(Exception):
