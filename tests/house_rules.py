@@ -48,11 +48,16 @@ ROOMS = {
         lazy_rooms="kernels",
         lazy_packages="tokenizers sentencepiece datasets pyarrow",
     ),
-    "wide": room(rooms="files models optim records scaling train", packages="torch", lazy_rooms="kernels"),
+    "wide": room(
+        rooms="files measure models optim records scaling train",
+        packages="torch",
+        lazy_rooms="kernels",
+        lazy_packages="triton",
+    ),
     "study": room(
         rooms="theory scaling records user_code",
         packages="pydantic yaml",
-        lazy_rooms="train models optim analysis",
+        lazy_rooms="train wide models optim analysis",
         lazy_packages="torch numpy pyarrow optuna ray",
     ),
     "analysis": room(rooms="theory", packages="numpy scipy"),

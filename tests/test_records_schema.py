@@ -34,6 +34,12 @@ TABLES = {
     "curve": ["trial", "step", "loss"],
     "layer": ["id", "width", "name", "role", "fan_in"],
     "alignment": ["trial", "layer", "since", "step", "alpha", "omega", "u", "product"],
+    "tensor": ["id", "width", "name", "role"],
+    "size": [
+        *("trial", "tensor", "step", "gradient", "weight", "change"),
+        *("input", "input_change", "output", "output_change"),
+    ],
+    "spread": ["trial", "tensor", "step", "magnitude", "scale", "zeros", "first", "counts"],
 }
 DRIFT = {"standard-global": -1.0, "mup-full": 0.0}
 

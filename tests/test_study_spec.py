@@ -34,7 +34,7 @@ def complaints(**changes: Any) -> list[str]:
 def test_every_default_stands() -> None:
     assert parse_spec(MINIMAL).spec.model_dump(mode="json") == {
         "name": "n",
-        "model": {"kind": "transformer", "depth": 1, "head_dim": 4, "context": 8},
+        "model": {"kind": "transformer", "depth": 1, "head_dim": 4, "context": 8, "vocabulary": None},
         "widths": [8, 16],
         "base_width": None,
         "anchor": "relative",
@@ -72,6 +72,7 @@ def test_every_default_stands() -> None:
             "floor": 0.0,
             "precision": "float32",
             "divergence": {"margin": 1.0, "steps": 50},
+            "form": None,
         },
         "corpus": "python-stdlib",
         "text_field": "text",
@@ -345,6 +346,8 @@ def test_load_reads_files_and_built_in_names(tmp_path: Path) -> None:
         "paper-h200",
         "paper-h200-constants",
         "paper-laptop",
+        "paper-widths",
+        "paper-widths-laptop",
         "quickstart",
     ]
     with pytest.raises(

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from optim_cases import interpreted_kernels
 from populations import ADAM_UPDATE, CPU, make_recipe, numbers, transformer
 from widthwise.train import Member, initial_parameters
 from widthwise.wide.draws import normal_draws
@@ -76,3 +77,27 @@ def test_on_a_cpu_it_is_the_populations_draw() -> None:
         else:
             assert (counted == deviation).all()
     assert InitialDraw.for_device(CPU) is InitialDraw.POPULATION
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_draws_the_same(dtype: torch.dtype) -> None:
+    """To four units in the last place, of a logarithm, a root and a cosine; or of bfloat16, rounded to another side."""
+    model = transformer(36)
+    member = Member(numbers(model, learning_rate=0.1), init_seed=3, data_seed=0)
+    name = "blocks.0.mlp.up"
+    with interpreted_kernels():
+        plain, fused = (
+            initial_weight(
+                member,
+                name,
+                model.tensors()[name],
+                InitialDraw.COUNTER,
+                dtype=dtype,
+                device=CPU,
+                fused=fused,
+            )
+            for fused in (False, True)
+        )
+    assert plain.numel() % 2048, "the last program is partly masked"
+    step = 2.0**-24 if dtype is torch.float32 else 2.0**-8
+    torch.testing.assert_close(fused, plain, rtol=4 * step, atol=2.0**-22 * member.numbers[name].init)

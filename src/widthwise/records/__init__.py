@@ -6,8 +6,11 @@ from widthwise.records.reader import (
     read_alignment,
     read_curves,
     read_layers,
+    read_sizes,
     read_spec,
+    read_spreads,
     read_study,
+    read_tensors,
     upgrade,
 )
 from widthwise.records.rows import (
@@ -27,6 +30,7 @@ from widthwise.records.rows import (
     TrialStatus,
 )
 from widthwise.records.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, UPGRADES
+from widthwise.records.sizes import Magnitude, SizePoint, Spread, TensorRow
 
 __all__ = [
     "APPLICATION_ID",
@@ -38,14 +42,18 @@ __all__ = [
     "BestRuns",
     "CellRow",
     "LayerRow",
+    "Magnitude",
     "PopulationRow",
     "PopulationStatus",
     "ProposalRow",
     "RevisionRow",
     "RoundRow",
     "Since",
+    "SizePoint",
+    "Spread",
     "StoredStudy",
     "SweepRow",
+    "TensorRow",
     "TrialRow",
     "TrialStatus",
     "best_runs",
@@ -53,7 +61,10 @@ __all__ = [
     "read_alignment",
     "read_curves",
     "read_layers",
+    "read_sizes",
     "read_spec",
+    "read_spreads",
     "read_study",
+    "read_tensors",
     "upgrade",
 ]

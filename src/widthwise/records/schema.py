@@ -156,6 +156,42 @@ CREATE TABLE round (
   minutes REAL CHECK (minutes > 0)
 ) STRICT;
 """
-SCHEMA = _TABLES + _ALIGNMENT + _SWEEPS
-UPGRADES = {2: f"DROP TABLE IF EXISTS measurement; {_ALIGNMENT}{_SWEEPS} PRAGMA user_version = 3;"}
+_SIZES = """
+CREATE TABLE tensor (
+  id INTEGER PRIMARY KEY,
+  width INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  role TEXT NOT NULL,
+  UNIQUE (width, name)
+) STRICT;
+
+CREATE TABLE size (
+  trial INTEGER NOT NULL REFERENCES trial (id),
+  tensor INTEGER NOT NULL REFERENCES tensor (id),
+  step INTEGER NOT NULL,
+  gradient REAL,
+  weight REAL,
+  change REAL,
+  input REAL,
+  input_change REAL,
+  output REAL,
+  output_change REAL,
+  PRIMARY KEY (trial, tensor, step)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE spread (
+  trial INTEGER NOT NULL REFERENCES trial (id),
+  tensor INTEGER NOT NULL REFERENCES tensor (id),
+  step INTEGER NOT NULL,
+  magnitude TEXT NOT NULL CHECK (magnitude IN ('gradient', 'sqrt v')),
+  scale REAL NOT NULL,
+  zeros INTEGER NOT NULL,
+  first INTEGER NOT NULL,
+  counts TEXT NOT NULL,
+  PRIMARY KEY (trial, tensor, step, magnitude)
+) STRICT, WITHOUT ROWID;
+"""
+"""Added to version 3 without another number, since whoever reads a store without them loses nothing."""
+SCHEMA = _TABLES + _ALIGNMENT + _SWEEPS + _SIZES
+UPGRADES = {2: f"DROP TABLE IF EXISTS measurement; {_ALIGNMENT}{_SWEEPS}{_SIZES} PRAGMA user_version = 3;"}
 """Version -> what makes a store of it one of the next; the last one makes what `SCHEMA` makes."""

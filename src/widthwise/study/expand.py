@@ -1,11 +1,11 @@
 """From a specification to its trials: every cell resolved, equal recipes merged, trials put into populations."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from widthwise.records import CellRow, LayerRow, SweepRow
+from widthwise.records import CellRow, LayerRow, SweepRow, TensorRow
 from widthwise.scaling import (
     TRANSFORMER_ROLES,
     Anchor,
@@ -25,12 +25,19 @@ from widthwise.study.own_spec import OwnSpec, own_fields, own_roles
 from widthwise.study.rate_spec import RateSweep
 from widthwise.study.recipe import any_block, canonical_json, rounded
 from widthwise.study.recipe_parts import Fields, NumberFields, fields_of, identity_of, text_of
+from widthwise.study.reference_model import (
+    build_model,
+    measured_layers,
+    measured_tensors,
+    model_roles,
+    model_vocabulary,
+)
 from widthwise.study.spec import MLPSpec, StudySpec
 
 if TYPE_CHECKING:
-    from widthwise.models import ReferenceModel
+    pass
 
-__all__ = ["RULES", "Arm", "StudyPlan", "build_model", "expand", "expand_arms"]
+__all__ = ["RULES", "Arm", "StudyPlan", "build_model", "expand", "expand_arms", "model_roles"]
 
 
 Runs = Callable[[Arm, int], Mapping[float, tuple[int, ...]]]
@@ -46,6 +53,7 @@ class StudyPlan:
         populations: trial ids, in the order in which they train side by side.
         sizes: of each population; `members` is the most that its shape has in any.
         layers: those that are measured, at every width.
+        tensors: those whose sizes are.
         sweeps: every arm and width whose rates are planned while the study runs.
     """
 
@@ -56,31 +64,8 @@ class StudyPlan:
     populations: tuple[tuple[int, ...], ...]
     sizes: tuple[PopulationSize, ...]
     layers: tuple[LayerRow, ...] = ()
+    tensors: tuple[TensorRow, ...] = ()
     sweeps: tuple[SweepRow, ...] = ()
-
-
-def build_model(spec: StudySpec, width: int) -> "ReferenceModel":
-    """The study's model at a width (imports torch)."""
-    from widthwise.models import MLP, Transformer
-    from widthwise.train import VOCABULARY
-
-    assert not isinstance(spec.model, OwnSpec)
-    vocabulary = VOCABULARY if spec.tokenizer is None else spec.tokenizer.vocabulary
-    if isinstance(spec.model, MLPSpec):
-        return MLP(
-            width=width,
-            depth=spec.model.depth,
-            window=spec.model.window,
-            vocabulary=vocabulary,
-            context=spec.model.context,
-        )
-    return Transformer(
-        width=width,
-        depth=spec.model.depth,
-        head_dim=spec.model.head_dim,
-        vocabulary=vocabulary,
-        context=spec.model.context,
-    )
 
 
 def expand(
@@ -154,6 +139,7 @@ def expand(
         populations=tuple(ids for ids, _ in composed),
         sizes=tuple(size for _, size in composed),
         layers=tuple(layers),
+        tensors=tuple(row for width in spec.widths for row in measured_tensors(spec, width)),
         sweeps=tuple(
             SweepRow(arm.name, width)
             for arm in arms
@@ -161,28 +147,6 @@ def expand(
             for width in arm.widths
         ),
     )
-
-
-def measured_layers(spec: StudySpec, model: "ReferenceModel") -> Iterator[LayerRow]:
-    """The layers of a model whose alignment the study measures.
-
-    Raises:
-        ValueError: the specification names one that the model does not have.
-    """
-    if spec.measure is None:
-        return
-    roles, tensors = model_roles(model), model.tensors()
-    for name in spec.measure.alignment.plan(model, roles).layers:
-        yield LayerRow(model.width, name, roles[name], tensors[name].shape[0])
-
-
-def model_roles(model: "ReferenceModel") -> dict[str, str]:
-    """The role of every tensor of a reference model (imports torch)."""
-    from widthwise.models import MLP
-
-    rules = mlp_roles(model.window) if isinstance(model, MLP) else TRANSFORMER_ROLES
-    shapes = {name: tensor.shape for name, tensor in model.tensors().items()}
-    return {name: one.role.value for name, one in assign_roles(shapes, rules).items()}
 
 
 def first_runs(spec: StudySpec, arm: Arm, width: int) -> Mapping[float, tuple[int, ...]]:
@@ -210,14 +174,16 @@ def _shared_fields(spec: StudySpec, corpus: str) -> Fields:
             "precision": training.precision,
             "corpus": corpus,
             "validation_windows": spec.validation_windows,
+            **({} if training.form is None else {"form": training.form.model_dump(mode="json")}),
         }
     )
 
 
 def _model_fields(spec: StudySpec) -> Mapping[str, Any]:
     """All that a recipe says of the model but its width."""
-    own = {} if spec.tokenizer is None else {"vocabulary": spec.tokenizer.vocabulary}
-    return {**spec.model.model_dump(mode="json"), **own}
+    vocabulary = model_vocabulary(spec)
+    own = {} if vocabulary is None else {"vocabulary": vocabulary}
+    return {**spec.model.model_dump(mode="json", exclude={"vocabulary"}), **own}
 
 
 def _optimizer_text(arm: Arm) -> str:

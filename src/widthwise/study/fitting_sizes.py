@@ -7,6 +7,7 @@ from widthwise.study.compose import PopulationSize, require_size
 from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.own_spec import OWN
 from widthwise.study.recipe import Recipe
+from widthwise.study.train_wide import is_wide, wide_size
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +55,8 @@ class FittingSizes:
         """The size for `trials` trials of one shape."""
         if recipe["model"]["kind"] == OWN:
             return PopulationSize(1)
+        if is_wide(recipe):
+            return wide_size(recipe, self.device, self.measure)
         import torch
 
         from widthwise.study.runner import train_recipe

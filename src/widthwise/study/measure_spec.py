@@ -2,6 +2,7 @@
 
 measure: {alignment: {every: 50, layers: all}}
 measure: {alignment: every 50 steps, layers: all}        # the same
+measure: {alignment: every 10 steps, sizes: true}        # layer-major training alone: see `MeasureSpec`
 """
 
 import re
@@ -97,9 +98,15 @@ def _every(value: Any) -> Any:
 
 
 class MeasureSpec(Section):
-    """What is measured: alignment, or nothing."""
+    """What is measured: alignment, and at the same steps the sizes of every tensor, its gradient and second moment.
+
+    `sizes` are root mean squares of weights, inputs and outputs with their changes, and of gradients, of the first step
+    as well; and how the entries of gradients and of Adam's second moments are spread, which says how many of them an
+    epsilon exceeds.
+    """
 
     alignment: Annotated[AlignmentSpec, BeforeValidator(_every)]
+    sizes: bool = False
 
     @model_validator(mode="before")
     @classmethod

@@ -179,11 +179,14 @@ def train_pending(
     """Train the populations that have not run, and more as long as there are, as the store's only writer."""
     with writing(store) as writer:
         study = read_study(store)  # by the one writer: nobody else can have finished a population since
+        spec = parse_spec(study.spec).spec
         # A search for constants measures nothing, whatever its specification says: its store has no layers.
-        measure = parse_spec(study.spec).spec.measure if read_layers(store) else None
+        measure = spec.measure if read_layers(store) else None
         job = Job(study.spec, study.corpus, crew.device, store.absolute(), checkpoint_seconds, measure)
         tracker = Tracker(study, listener)
-        desk = Desk(job, writer, corpus, tracker, study, longest_first=crew.longest_first, more=more)
+        # Layer-major trials of a width are many and alike, so workers end together; what is stopped lacks the widest.
+        longest_first = crew.longest_first and spec.training.form is None
+        desk = Desk(job, writer, corpus, tracker, study, longest_first=longest_first, more=more)
         crew.train(desk, corpus)
         remove_checkpoints(store)
     return read_study(store)

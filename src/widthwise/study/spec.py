@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from widthwise.records import Since
 from widthwise.scaling import Anchor, Gauge
 from widthwise.study.arm_spec import ArmSpec, ConstantsSearchSpec
 from widthwise.study.fields import Count, MistakesError, Positive, Section, Seed
@@ -32,12 +33,16 @@ from widthwise.study.training_spec import TrainingSpec
 
 
 class TransformerSpec(Section):
-    """The paper's decoder-only Transformer."""
+    """The paper's decoder-only Transformer.
+
+    `vocabulary` is for text that is read as bytes: so many tokens the model knows, though its text has but 256 of them.
+    """
 
     kind: Literal["transformer"]
     depth: Count
     head_dim: Count
     context: Count
+    vocabulary: Annotated[int, Field(ge=2**8, le=2**16)] | None = None
 
 
 class MLPSpec(Section):
@@ -122,6 +127,7 @@ class StudySpec(Section):
             *self._text(),
             *self._heads(),
             *self._measured(),
+            *self._form(),
             *(line for i, arm in enumerate(self.arms) for line in self._arm(i, arm)),
         ]
         if found:
@@ -130,6 +136,10 @@ class StudySpec(Section):
 
     def _text(self) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
+        own = isinstance(self.model, TransformerSpec) and self.model.vocabulary is not None
+        if own and self.tokenizer is not None:
+            what = "is for text that is read as bytes; the tokenizer has its own, leave it out"
+            found.append(("model.vocabulary", what))
         if self.corpus_tokens is not None and self.tokenizer is None:
             what = "is for a corpus that is read through a tokenizer; give one, or leave it out"
             found.append(("corpus_tokens", what))
@@ -143,6 +153,25 @@ class StudySpec(Section):
             found.append(("tokenizer", "a training function reads its own data; leave it out"))
         if self.measure is not None:
             found.append(("measure", "a training function's layers cannot be seen; leave it out"))
+        return found
+
+    def _form(self) -> list[tuple[str, str]]:
+        """What contradicts training layer by layer, or what is measured there alone."""
+        found: list[tuple[str, str]] = []
+        sizes = self.measure is not None and self.measure.sizes
+        if self.training.form is None:
+            what = "are measured in layer-major training alone; add training.form, or leave them out"
+            return [("measure.sizes", what)] if sizes else []
+        if not isinstance(self.model, TransformerSpec):
+            what = f"layer-major is for the transformer, not {self.model.kind}; leave it out"
+            found.append(("training.form", what))
+        if self.measure is not None and self.measure.alignment.since != (Since.START,):
+            what = "layer-major training keeps no weights of the update before; write start"
+            found.append(("measure.alignment.since", what))
+        for position, arm in enumerate(self.arms):
+            if any(arm.weight_decay):
+                what = "layer-major training has none; leave it out"
+                found.append((f"arms.{position}.weight_decay", what))
         return found
 
     def _heads(self) -> list[tuple[str, str]]:

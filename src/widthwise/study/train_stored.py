@@ -13,6 +13,7 @@ from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.own_trial import own_trial
 from widthwise.study.task import OutOfMemory, Task, Trained
 from widthwise.study.train_own import train_own
+from widthwise.study.train_wide import is_wide, train_wide
 from widthwise.study.trial_result import TrialResult
 from widthwise.user_code import find_callable
 
@@ -66,22 +67,33 @@ def train_stored(bench: Bench, task: Task, checkpoint: Path, reporter: Reporter)
     if corpus is None:
         return Trained(tuple(_own_results(task, reporter)), time.monotonic() - started)
     found = unless_out_of_memory(
-        lambda: runner.train_trials(
-            task.trials,
-            corpus,
-            device=bench.device,
-            measure=bench.measure,
-            progress=reporter.at_step,
-            checkpoints=Checkpoints(checkpoint, bench.checkpoint_seconds),
-            record=TaskRecord(task.population, reporter),
-            micro_batches=task.population.micro_batches,
-            recompute=task.population.recompute,
+        lambda: (
+            _wide_results(bench, corpus, task, reporter)
+            if is_wide(json.loads(task.trials[0].recipe))
+            else runner.train_trials(
+                task.trials,
+                corpus,
+                device=bench.device,
+                measure=bench.measure,
+                progress=reporter.at_step,
+                checkpoints=Checkpoints(checkpoint, bench.checkpoint_seconds),
+                record=TaskRecord(task.population, reporter),
+                micro_batches=task.population.micro_batches,
+                recompute=task.population.recompute,
+            )
         ),
         bench.device,
     )
     if isinstance(found, OutOfMemory):
         return found
     return Trained(tuple(found), time.monotonic() - started)
+
+
+def _wide_results(bench: Bench, corpus: "Corpus", task: Task, reporter: Reporter) -> list[TrialResult]:
+    """Those of trials that are trained layer by layer, each from its beginning."""
+    reporter.begun(0)
+    how = {"device": bench.device, "measure": bench.measure, "progress": reporter.at_step}
+    return [train_wide(trial, corpus, **how) for trial in task.trials]
 
 
 def _own_results(task: Task, reporter: Reporter) -> Iterator[TrialResult]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from widthwise.study.fields import Count, Section
 from widthwise.study.horizon import Horizon, HorizonField, Steps
@@ -15,10 +15,28 @@ class DivergenceSpec(Section):
     steps: Count = 50
 
 
+class LayerMajorSpec(Section):
+    """One model at a time, layer by layer (docs/wide.md): weights and state in few bits, a block's gradients at a time.
+
+    For models whose training in the usual form no device holds. Results differ by the rounding of what is kept, so it
+    is part of a trial's identity.
+    """
+
+    kind: Literal["layer-major"]
+    weights: Literal["bfloat16", "float32"] = "bfloat16"
+    state: Literal["8-bit", "float32"] = "8-bit"
+    micro_batches: Count = 1
+
+
+def _named_form(value: object) -> object:
+    return {"kind": value} if isinstance(value, str) else value
+
+
 class TrainingSpec(Section):
     """Horizon, batch (sequences per step), warm-up and final fraction of a cosine, and the precision of products.
 
-    The horizon is `steps`, or `horizon: compute-optimal`, 20 tokens per non-embedding parameter.
+    The horizon is `steps`, or `horizon: compute-optimal`, 20 tokens per non-embedding parameter. `form: layer-major` is
+    for models that no device holds in the usual form.
     """
 
     steps: Count | None = None
@@ -28,6 +46,7 @@ class TrainingSpec(Section):
     floor: Annotated[float, Field(ge=0, le=1)] = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
     divergence: DivergenceSpec = DivergenceSpec()
+    form: Annotated[LayerMajorSpec, BeforeValidator(_named_form)] | None = None
 
     @model_validator(mode="after")
     def _length(self) -> "TrainingSpec":
@@ -36,6 +55,15 @@ class TrainingSpec(Section):
             raise ValueError(f"{given} of `steps` and `horizon` is given; write one of them")
         if isinstance(self.length, Steps):
             self.warmup_steps(self.length.steps)
+        return self
+
+    @model_validator(mode="after")
+    def _pieces(self) -> "TrainingSpec":
+        if self.form is not None and self.batch % self.form.micro_batches:
+            raise ValueError(
+                f"batch {self.batch} is not a multiple of the form's micro_batches {self.form.micro_batches}; "
+                "change one of them"
+            )
         return self
 
     @property

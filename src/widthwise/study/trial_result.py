@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from widthwise.records import AlignmentPoint, TrialStatus
+from widthwise.records import AlignmentPoint, SizePoint, Spread, TrialStatus
 
 
 @dataclass(frozen=True)
@@ -16,3 +16,5 @@ class TrialResult:
     validation_loss: float | None
     curve: tuple[tuple[int, float], ...]
     alignment: tuple[AlignmentPoint, ...] = ()
+    sizes: tuple[SizePoint, ...] = ()
+    spreads: tuple[Spread, ...] = ()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, replace
 from datetime import UTC, datetime
 
-from widthwise.records import ProposalRow, SweepRow
+from widthwise.records import ProposalRow, SweepRow, TensorRow
 from widthwise.study.expand import StudyPlan
 
 
@@ -40,6 +40,8 @@ def write_planned(connection: sqlite3.Connection, plan: StudyPlan) -> None:
         "INSERT OR IGNORE INTO layer (width, name, role, fan_in) VALUES (?, ?, ?, ?)",
         [(layer.width, layer.name, layer.role, layer.fan_in) for layer in plan.layers],
     )
+    if plan.tensors:  # else the store may be older than the table
+        _write_tensors(connection, plan.tensors)
     first = next_population_id(connection)
     for id_, (trials, size) in enumerate(zip(plan.populations, plan.sizes, strict=True), start=first):
         connection.execute(
@@ -47,6 +49,13 @@ def write_planned(connection: sqlite3.Connection, plan: StudyPlan) -> None:
             (id_, size.micro_batches, size.recompute),
         )
         write_composition(connection, id_, revision=0, from_step=0, trials=trials)
+
+
+def _write_tensors(connection: sqlite3.Connection, rows: Sequence[TensorRow]) -> None:
+    connection.executemany(
+        "INSERT OR IGNORE INTO tensor (width, name, role) VALUES (?, ?, ?)",
+        [(row.width, row.name, row.role) for row in rows],
+    )
 
 
 def write_sweeps(connection: sqlite3.Connection, rows: Sequence[SweepRow]) -> None:

@@ -6,7 +6,7 @@ returns each member's `Outcome`. `Checkpoints` keep its state on the way, a `Rec
 """
 
 from widthwise.train.alignment_plan import AlignmentPlan, matrix_layers
-from widthwise.train.available import KEPT_SHARE
+from widthwise.train.available import KEPT_SHARE, device_bytes
 from widthwise.train.checkpoint import (
     Checkpoint,
     Checkpoints,
@@ -61,6 +61,7 @@ __all__ = [
     "TrainingStep",
     "WarmupCosine",
     "choose_population",
+    "device_bytes",
     "engine_for",
     "execution_for",
     "execution_on",

@@ -13,6 +13,7 @@ Shape legend: P members, R states of the reference, N tokens, I inputs, O output
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,7 +23,6 @@ from widthwise.models import PLAIN, ReferenceModel, Weights
 from widthwise.train.reference import Reference
 
 
-@torch.no_grad()
 def log_gains(
     model: ReferenceModel,
     parameters: Mapping[str, Tensor],
@@ -43,17 +43,40 @@ def log_gains(
         probe_BxT: the tokens that every member and every state is run on.
         layers: names of matrix layers.
     """
+    return layer_sums(
+        model, parameters, reference, multipliers=multipliers, probe_BxT=probe_BxT, layers=layers
+    ).log_gains(layers)
+
+
+@torch.no_grad()
+def layer_sums(
+    model: ReferenceModel,
+    parameters: Mapping[str, Tensor],
+    reference: Reference,
+    *,
+    multipliers: Mapping[str, Tensor] | None,
+    probe_BxT: Tensor,
+    layers: tuple[str, ...],
+    changes: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> "LayerSums":
+    """What `log_gains` is made of; parameters are asked for layer by layer, each once a pass.
+
+    Args:
+        changes: whether `LayerSums.sizes` is to know how far the outputs have moved.
+        dtype: of the pass.
+    """
     both = (
         None
         if multipliers is None
         else {n: torch.cat([m_P.index_select(0, reference.firsts), m_P]) for n, m_P in multipliers.items()}
     )
-    sums = _Sums(reference, frozenset(layers))
-    weights = Weights(_Together(reference, parameters), both, torch.float32, PLAIN, seen=sums)
+    sums = LayerSums(reference, frozenset(layers), changes=changes)
+    weights = Weights(_Together(reference, parameters), both, dtype, PLAIN, seen=sums)
     states = len(reference.firsts) + len(reference.rows)
     with _full_precision():
         model.forward(weights, probe_BxT.expand(states, *probe_BxT.shape))
-    return sums.log_gains(layers)
+    return sums
 
 
 class _Together(Mapping[str, Tensor]):
@@ -72,12 +95,31 @@ class _Together(Mapping[str, Tensor]):
         return len(self._parameters)
 
 
-class _Sums:
+@dataclass(frozen=True)
+class LayerSizes:
+    """Mean squares of one layer's entries, over tokens too, [P] each, float64; changes since the reference.
+
+    Args:
+        change: of W - W_0.
+        input, input_change: of z_0, and of z - z_0.
+        output, output_change: of W z, and of W z - W_0 z_0, before the multiplier.
+    """
+
+    weight: Tensor
+    change: Tensor
+    input: Tensor
+    input_change: Tensor
+    output: Tensor
+    output_change: Tensor
+
+
+class LayerSums:
     """Takes the sums of squares of a layer when the forward pass comes to it (`models.Seen`)."""
 
-    def __init__(self, reference: Reference, layers: frozenset[str]) -> None:
-        self._reference, self._layers = reference, layers
+    def __init__(self, reference: Reference, layers: frozenset[str], *, changes: bool = False) -> None:
+        self._reference, self._layers, self._changes = reference, layers, changes
         self._means: dict[str, Tensor] = {}
+        self._output_changes: dict[str, Tensor] = {}
 
     def __call__(self, name: str, x_RPxNxI: Tensor, w_RPxIxO: Tensor, y_RPxNxO: Tensor) -> None:
         if name not in self._layers:
@@ -103,6 +145,21 @@ class _Sums:
                 mean_squares(matrices, inputs * outs),
                 mean_squares(vectors, tokens * inputs),
             ]
+        )
+        if self._changes:
+            moved = rows(y_RPxNxO[states:] - own(y_RPxNxO[:states]))
+            self._output_changes[name] = mean_squares((moved,), tokens * outs)[0]
+
+    def sizes(self, name: str) -> LayerSizes:
+        """Of a layer, where changes of outputs were asked for."""
+        outputs, matrices, vectors = self._means[name]
+        return LayerSizes(
+            weight=matrices[3],
+            change=matrices[0],
+            input=vectors[0],
+            input_change=vectors[1],
+            output=outputs[3],
+            output_change=self._output_changes[name],
         )
 
     def log_gains(self, layers: tuple[str, ...]) -> Tensor:

@@ -21,6 +21,13 @@ def free_bytes(device: torch.device) -> int:
     return host_bytes(_MEMINFO, _GROUP)
 
 
+def device_bytes(device: torch.device) -> int:
+    """All that a CUDA device has; what is free of the machine's, or its container's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return free_bytes(device)
+
+
 def kept_bytes(device: torch.device) -> tuple[int, int]:
     """How much of a device's memory, and else of its host's, may be taken up by weights that are kept to compare with.
 

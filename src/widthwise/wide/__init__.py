@@ -2,10 +2,19 @@
 one block at a time, batches layer by layer (docs/wide.md).
 """
 
-from widthwise.wide.budget import MACHINES, Budget, Machine, layer_major_budget, machine_for, sharded_bytes
+from widthwise.wide.budget import (
+    MACHINES,
+    Budget,
+    Machine,
+    layer_major_budget,
+    machine_for,
+    measuring_bytes,
+    sharded_bytes,
+)
 from widthwise.wide.initial import InitialDraw
 from widthwise.wide.layer_major import LayerMajor, Watch
 from widthwise.wide.storage import COMPACT, EXACT, Place, Storage
+from widthwise.wide.train_layer_major import WideOutcome, train_layer_major
 
 __all__ = [
     "COMPACT",
@@ -18,7 +27,10 @@ __all__ = [
     "Place",
     "Storage",
     "Watch",
+    "WideOutcome",
     "layer_major_budget",
     "machine_for",
+    "measuring_bytes",
     "sharded_bytes",
+    "train_layer_major",
 ]

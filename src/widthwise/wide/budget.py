@@ -67,6 +67,11 @@ class Budget:
     logits: int
 
     @property
+    def kept(self) -> int:
+        """What stays between the steps, with the allocator's share."""
+        return ceil((self.weights + self.state) * (1 + SLACK))
+
+    @property
     def total(self) -> int:
         """With the allocator's share."""
         parts = self.weights + self.state + self.sums + self.boundaries + max(self.activations, self.logits)
@@ -114,6 +119,13 @@ def layer_major_budget(model: Transformer, update: MemberUpdate, storage: Storag
         activations=BLOCK_WIDTHS * held,
         logits=LOGITS_BYTES + 2 * size["readout"] * weight,
     )
+
+
+def measuring_bytes(model: Transformer) -> int:
+    """What `Measuring` holds beside a training at its fullest: two states of the largest matrix in float32, and copies
+    of both while they are put together.
+    """
+    return 16 * max(prod(t.shape) for t in model.tensors().values() if t.multiplied)
 
 
 def sharded_bytes(model: Transformer, update: MemberUpdate, *, batch: int, gpus: int) -> int:

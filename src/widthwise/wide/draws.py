@@ -30,14 +30,33 @@ def normal_draws(seed: int, name: str, *, first: int, count: int, device: torch.
 
     Source: G. E. P. Box and M. E. Muller, "A note on the generation of random normal deviates" (1958).
     """
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    keys = [int.from_bytes(digest[i : i + 8], "big") for i in (0, 8)]
+    keys = _keys(seed, name)
     place = torch.arange(first, first + count, device=device)
     low, high = place & _WORD, place >> 32
     radius, angle = (
         _uniform(mixed(mixed((low + (key >> 32)) & _WORD) ^ high ^ (key & _WORD))) for key in keys
     )
     return radius.log().mul_(-2).clamp_min_(0).sqrt_().mul_(angle.mul_(2 * math.pi).cos_())
+
+
+def fill_normal_(flat: Tensor, seed: int, name: str, *, init: float) -> None:
+    """Write init * `normal_draws` of a whole tensor, by a kernel that keeps nothing beside it.
+
+    Args:
+        flat: contiguous, of one dimension.
+    """
+    from widthwise.wide.draws_kernel import AT_ONCE, kernel
+
+    words = [word for key in _keys(seed, name) for word in (key >> 32, key & _WORD)]
+    keys = torch.tensor(words, device=flat.device)
+    grid = (-(-len(flat) // AT_ONCE),)
+    kernel()[grid](flat, len(flat), init, keys, BLOCK=AT_ONCE)
+
+
+def _keys(seed: int, name: str) -> tuple[int, int]:
+    """Two words of 64 bits that name a tensor's draw."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big")
 
 
 def _uniform(word: Tensor) -> Tensor:

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from widthwise.models import ModelTensor
+from widthwise.optim import has_triton
 from widthwise.optim.compact_step import PIECE, pieces
 from widthwise.train import Member
 from widthwise.train.population import initial_tensor
-from widthwise.wide.draws import normal_draws
+from widthwise.wide.draws import fill_normal_, normal_draws
 
 
 class InitialDraw(StrEnum):
@@ -34,10 +35,14 @@ def initial_weight(
     *,
     dtype: torch.dtype,
     device: torch.device,
+    fused: bool | None = None,
 ) -> Tensor:
     """One tensor at step 0, in the dtype: init * draw rounded to the nearest, or the constant init.
 
     On a meta device, its shape alone.
+
+    Args:
+        fused: run the kernel of the counter's draws; by default on CUDA devices if Triton is there.
     """
     init = member.numbers[name].init
     weight = torch.empty(tensor.shape, dtype=dtype, device=device)
@@ -46,6 +51,9 @@ def initial_weight(
     if draw is InitialDraw.POPULATION:
         return weight.copy_(initial_tensor(tensor, name, [member], torch.device("cpu"))[0])
     flat = weight.view(-1)
+    if (weight.is_cuda and has_triton()) if fused is None else fused:
+        fill_normal_(flat, member.init_seed, name, init=init)
+        return weight
     for part in pieces(len(flat), PIECE):
         count = part.stop - part.start
         values = normal_draws(member.init_seed, name, first=part.start, count=count, device=device)

@@ -116,16 +116,21 @@ class LayerMajor:
         self.updates: dict[str, CompactUpdate] = {
             n: matrices if t.drawn else gains for n, t in tensors.items()
         }
-        draw = InitialDraw.for_device(device) if draw is None else draw
+        self.draw = InitialDraw.for_device(device) if draw is None else draw
         self.weights: dict[str, Tensor] = {}
         self.states: dict[str, State] = {}
-        for name, tensor in tensors.items():
-            dtype = DTYPES[storage.weights] if tensor.drawn else torch.float32
-            self.weights[name] = initial_weight(member, name, tensor, draw, dtype=dtype, device=device)
+        for name in tensors:
+            self.weights[name] = self.initial(name)
             self.states[name] = self.updates[name].initial_state(self.weights[name])
         multipliers = {n: torch.tensor([member.numbers[n].multiplier], device=device) for n in tensors}
-        self._multipliers = None if all(n.multiplier == 1 for n in member.numbers.values()) else multipliers
+        self.multipliers = None if all(n.multiplier == 1 for n in member.numbers.values()) else multipliers
         self._boundaries = Boundaries(storage.boundaries, device)
+
+    def initial(self, name: str) -> Tensor:
+        """A tensor as it was at step 0, drawn again: the bits that it began with."""
+        tensor = self.model.tensors()[name]
+        dtype = DTYPES[self.storage.weights] if tensor.drawn else torch.float32
+        return initial_weight(self.member, name, tensor, self.draw, dtype=dtype, device=self.device)
 
     def step(self, tokens_BxT1: Tensor, *, watch: Watch = BLIND) -> Tensor:
         """Train one step on a batch of token ids; its mean loss before the step, a float32 number on the device.
@@ -141,17 +146,16 @@ class LayerMajor:
 
     @torch.no_grad()
     def loss(self, tokens_BxT1: Tensor, *, watch: Watch = BLIND) -> Tensor:
-        """The mean next-token cross-entropy of a batch, in its pieces."""
-        w, total = self._read(self._views()), torch.zeros((), device=self.device)
-        pieces = self._pieces(tokens_BxT1)
-        for tokens in pieces:
+        """The mean next-token cross-entropy of any number of sequences, in pieces; the last may be shorter."""
+        w, total = self._read(self._views()), torch.zeros((), dtype=torch.float64, device=self.device)
+        for tokens in tokens_BxT1.split(self.storage.sequences(self.recipe.batch)):
             x = self._embed(tokens)
             watch.activation("embedding", x)
             for block in range(self.model.depth):
                 x = self._block(w, block, x, tokens)
                 watch.activation(f"blocks.{block}", x)
-            total += self._head(w, x, tokens)
-        return total / len(pieces)
+            total += self._head(w, x, tokens).double() * len(tokens)
+        return total / len(tokens_BxT1)
 
     def _run(self, tokens_BxT1: Tensor, watch: Watch, finish: See) -> Tensor:
         pieces = self._pieces(tokens_BxT1)
@@ -175,7 +179,7 @@ class LayerMajor:
         return {name: weight[None] for name, weight in self.weights.items()}
 
     def _read(self, parameters: dict[str, Tensor]) -> Weights:
-        return Weights(parameters, self._multipliers, DTYPES[self.recipe.precision], self._functions)
+        return Weights(parameters, self.multipliers, DTYPES[self.recipe.precision], self._functions)
 
     def _embed(self, tokens_BxT1: Tensor) -> Tensor:
         return embed(
