@@ -26,6 +26,7 @@ ALONE = {"cold_start", "exponent_solver"}
 QUICK = {
     "alignment_model",
     "alignment_overhead",
+    "claims_check",
     "coordinate_check",
     "epsilon_report",
     "epsilon_underflow",

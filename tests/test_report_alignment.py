@@ -74,6 +74,25 @@ def test_the_runs_are_those_of_each_widths_best_rate(tmp_path: Path) -> None:
     assert losses == {2.0}
 
 
+def test_seeds_added_at_the_best_rate_move_no_choice(tmp_path: Path) -> None:
+    """As a sweep does it: seed 0 at every rate, seed 1, which is worse by 0.5, at its best."""
+    best = {"standard-global": -1.0, "mup-full": 0.0}
+    path = tmp_path / "s.sqlite"
+    invented_store(
+        path, wide(), lambda arm, width, rate, seed: valley(best, noise=0)(arm, width, rate, 0) + seed / 2
+    )
+    study = read_study(path)
+    chosen = {(one.width, one.learning_rate) for one in best_runs(study, "mup-full")}
+    cells = tuple(
+        cell
+        for cell in study.cells
+        if cell.arm == "mup-full" and (cell.seed == 0 or (cell.width, cell.learning_rate) in chosen)
+    )
+    found = best_runs(replace(study, cells=cells), "mup-full")
+    assert {(one.width, one.learning_rate) for one in found} == chosen
+    assert [sorted(one.trials) for one in found] == [[0, 1]] * 3
+
+
 def test_a_width_without_a_rate_that_trained_is_left_out(tmp_path: Path) -> None:
     """At width 16 every rate lost one of its seeds."""
     path = tmp_path / "s.sqlite"

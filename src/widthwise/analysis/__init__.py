@@ -31,6 +31,7 @@ from widthwise.analysis.evaluation_table import (
 from widthwise.analysis.evidence import Evidence
 from widthwise.analysis.fitted_table import FittedTable, fit_table
 from widthwise.analysis.measured_layers import measured_layers, measured_over_training
+from widthwise.analysis.measurements import GaugePair, GradientSize, Measurements
 from widthwise.analysis.observation import Observation
 from widthwise.analysis.over_training import WHOLE, Weighting, over_training
 from widthwise.analysis.result import (
@@ -70,9 +71,12 @@ __all__ = [
     "Evidence",
     "ExponentFit",
     "FittedTable",
+    "GaugePair",
+    "GradientSize",
     "GroupNoise",
     "Headroom",
     "Interval",
+    "Measurements",
     "Metric",
     "Observation",
     "Pool",

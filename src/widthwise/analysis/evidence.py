@@ -7,11 +7,13 @@ from functools import cached_property
 
 import numpy as np
 
+from widthwise.analysis.alignment_rows import AlignmentRow
 from widthwise.analysis.arm_label import ArmLabel
 from widthwise.analysis.best_loss import Pair, common_cells, loss_difference, loss_difference_slope
 from widthwise.analysis.claim import Gap, Standing
 from widthwise.analysis.exponent import slope_weights
 from widthwise.analysis.fitted_table import FittedTable
+from widthwise.analysis.measurements import Measurements
 from widthwise.analysis.noise import Noise, contrast
 from widthwise.analysis.optimum import CellFit, LocalFit
 from widthwise.analysis.result import Interval, PrescriptionResult
@@ -30,6 +32,8 @@ class Evidence:
         base_width: the width whose best rate is kept; each prescription's smallest if None.
         level: of the intervals.
         epsilon: Adam's where a label calls it `constant` and says no number; None if that is not known.
+        alignment: prescription -> what was measured in its runs at each width's best rate, progress in steps.
+        measurements: what is no study of losses.
     """
 
     table: FittedTable
@@ -37,6 +41,10 @@ class Evidence:
     base_width: int | None = None
     level: float = 0.95
     epsilon: float | None = None
+    alignment: Mapping[str, tuple[AlignmentRow, ...]] = field(
+        default_factory=dict[str, tuple[AlignmentRow, ...]]
+    )
+    measurements: Measurements = field(default_factory=Measurements)
     _by_label: dict[ArmLabel, str] = field(init=False, repr=False)
     _asked: set[str] = field(init=False, repr=False, default_factory=set[str])
 

@@ -24,13 +24,21 @@ def claims(
     output: Annotated[
         ClaimsFormat, typer.Option("--format", help="A document, or the verdicts alone as JSON.")
     ] = ClaimsFormat.MARKDOWN,
+    evidence: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="A record of small measurements, for claims 11, 14, 15; may be repeated."
+        ),
+    ] = None,
 ) -> None:
     """Judge the paper's claims by studies, their numbers beside the paper's; what is not finished is not judged."""
     from widthwise.cli.labels import labelled_study
     from widthwise.report.claims_text import claims_json
+    from widthwise.report.measurement_records import read_measurements
     from widthwise.report.reproduction import compare_studies, comparison_markdown
 
-    comparison = compare_studies([labelled_study(store) for store in stores])
+    measurements = read_measurements(evidence or [])
+    comparison = compare_studies([labelled_study(store) for store in stores], measurements)
     if output is ClaimsFormat.JSON:
         print(json.dumps(claims_json(comparison.verdicts), indent=1, ensure_ascii=False, allow_nan=False))
     else:

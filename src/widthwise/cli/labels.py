@@ -22,14 +22,16 @@ def arm_labels(store: Path) -> "dict[str, ArmLabel]":
 
 
 def labelled_study(store: Path) -> "LabelledStudy":
-    """A store with its labels.
+    """A store with its labels, and what it measured of alignment.
 
     Raises:
         ValueError: not a store.
     """
-    from widthwise.records import read_study
+    from widthwise.records import read_alignment, read_layers, read_study
+    from widthwise.report.alignment_series import measured_rows
     from widthwise.report.joined_studies import LabelledStudy
     from widthwise.study import own_epsilon
 
     study = read_study(store)
-    return LabelledStudy(study, arm_labels(store), own_epsilon(study.spec))
+    alignment = measured_rows(study, read_layers(store), read_alignment(store))
+    return LabelledStudy(study, arm_labels(store), own_epsilon(study.spec), alignment)

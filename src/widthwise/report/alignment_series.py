@@ -1,7 +1,7 @@
 """What a study measured of alignment, arm by arm: the runs at each width's best rate, as ratios and as exponents."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from widthwise.analysis import (
@@ -57,13 +57,28 @@ def arm_alignments(
     """
     if not points:
         return ()
-    facts = {(layer.width, layer.name): layer for layer in layers}
     found: list[ArmAlignment] = []
     for arm in study.arms:
-        runs = [one for one in best_runs(study, arm.name) if all(t in points for t in one.trials.values())]
+        runs = _measured_runs(study, arm.name, points)
         if runs:
-            found.append(_arm(arm.name, runs, list(_rows(runs, points, facts)), curves))
+            found.append(_arm(arm.name, runs, _rows(runs, points, layers), curves))
     return tuple(found)
+
+
+def measured_rows(
+    study: StoredStudy, layers: Sequence[LayerRow], points: Points
+) -> Mapping[str, tuple[AlignmentRow, ...]]:
+    """Arm -> every measurement of its runs at the best rates, progress in steps; arms without any are absent.
+
+    Args:
+        layers, points: as `records` reads them.
+    """
+    runs = {arm.name: _measured_runs(study, arm.name, points) for arm in study.arms} if points else {}
+    return {name: tuple(_rows(found, points, layers)) for name, found in runs.items() if found}
+
+
+def _measured_runs(study: StoredStudy, arm: str, points: Points) -> list[BestRuns]:
+    return [one for one in best_runs(study, arm) if all(t in points for t in one.trials.values())]
 
 
 def _arm(name: str, runs: Sequence[BestRuns], rows: list[AlignmentRow], curves: Curves) -> ArmAlignment:
@@ -92,23 +107,22 @@ def _exponents(rows: Sequence[AlignmentRow], runs: Sequence[BestRuns]) -> tuple[
     return alignment_exponents(rows, pool=Pool.ROLE) if len(runs) >= LEAST_WIDTHS else ()
 
 
-def _rows(
-    runs: Sequence[BestRuns], points: Points, facts: Mapping[tuple[int, str], LayerRow]
-) -> Iterator[AlignmentRow]:
+def _rows(runs: Sequence[BestRuns], points: Points, layers: Sequence[LayerRow]) -> list[AlignmentRow]:
     """Every measurement of these runs, its progress in steps."""
-    for one in runs:
-        for seed, trial in one.trials.items():
-            for point in points[trial]:
-                layer = facts[one.width, point.layer]
-                for quantity in SOLVER_QUANTITIES:
-                    value = getattr(point, quantity.value)
-                    yield AlignmentRow(
-                        width=one.width,
-                        seed=seed,
-                        layer=point.layer,
-                        role=Role(layer.role),
-                        quantity=quantity,
-                        progress=point.step,
-                        log_gain=math.nan if value is None else value,
-                        fan_in=layer.fan_in,
-                    )
+    facts = {(layer.width, layer.name): layer for layer in layers}
+    return [
+        AlignmentRow(
+            width=one.width,
+            seed=seed,
+            layer=point.layer,
+            role=Role(facts[one.width, point.layer].role),
+            quantity=quantity,
+            progress=point.step,
+            log_gain=math.nan if (value := getattr(point, quantity.value)) is None else value,
+            fan_in=facts[one.width, point.layer].fan_in,
+        )
+        for one in runs
+        for seed, trial in one.trials.items()
+        for point in points[trial]
+        for quantity in SOLVER_QUANTITIES
+    ]

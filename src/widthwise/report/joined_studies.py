@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from widthwise.analysis import ArmLabel, Observation
+from widthwise.analysis import AlignmentRow, ArmLabel, Observation
 from widthwise.records import StoredStudy
 from widthwise.report.from_store import predictions, whole_observations
 
@@ -19,11 +19,15 @@ class LabelledStudy:
     Args:
         labels: of every prescription, finished or not.
         epsilon: Adam's where a label says no number.
+        alignment: prescription -> what was measured in its runs at the best rates.
     """
 
     study: StoredStudy
     labels: Mapping[str, ArmLabel]
     epsilon: float | None = None
+    alignment: Mapping[str, tuple[AlignmentRow, ...]] = field(
+        default_factory=dict[str, tuple[AlignmentRow, ...]]
+    )
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class JoinedStudies:
         observations: of the prescriptions that are finished at all of their widths.
         labels: of all prescriptions.
         predictions: theory's exponents of all prescriptions.
+        alignment: what was measured of the finished ones.
     """
 
     name: str
@@ -41,6 +46,7 @@ class JoinedStudies:
     labels: Mapping[str, ArmLabel]
     predictions: Mapping[str, Mapping[str, str]]
     epsilon: float | None
+    alignment: Mapping[str, tuple[AlignmentRow, ...]]
 
 
 def join_studies(studies: Sequence[LabelledStudy]) -> JoinedStudies:
@@ -57,6 +63,7 @@ def join_studies(studies: Sequence[LabelledStudy]) -> JoinedStudies:
     observations: list[Observation] = []
     labels: dict[str, ArmLabel] = {}
     theory: dict[str, Mapping[str, str]] = {}
+    alignment: dict[str, tuple[AlignmentRow, ...]] = {}
     for one in studies:
         whole = whole_observations(one.study)
         finished = {o.prescription for o in whole}
@@ -68,6 +75,7 @@ def join_studies(studies: Sequence[LabelledStudy]) -> JoinedStudies:
             if arm not in dropped:
                 labels[names[arm]] = one.labels[arm]
                 theory[names[arm]] = predicted
+        alignment |= {names[a]: rows for a, rows in one.alignment.items() if a in finished - dropped}
     if not observations:
         listed = ", ".join(repr(one.study.name) for one in studies)
         raise ValueError(
@@ -75,7 +83,7 @@ def join_studies(studies: Sequence[LabelledStudy]) -> JoinedStudies:
             "with a study"
         )
     name = ", ".join(dict.fromkeys(one.study.name for one in studies))
-    return JoinedStudies(name, tuple(observations), labels, theory, studies[0].epsilon)
+    return JoinedStudies(name, tuple(observations), labels, theory, studies[0].epsilon, alignment)
 
 
 def _renamed(observation: Observation, name: str) -> Observation:

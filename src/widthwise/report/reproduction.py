@@ -9,6 +9,7 @@ from widthwise.analysis import (
     EvaluationTable,
     Evidence,
     FittedTable,
+    Measurements,
     TransferMetrics,
     evaluation_table,
     fit_table,
@@ -43,11 +44,12 @@ class Comparison:
     evaluation: EvaluationTable
 
 
-def compare_studies(studies: Sequence[LabelledStudy]) -> Comparison:
+def compare_studies(studies: Sequence[LabelledStudy], measurements: Measurements | None = None) -> Comparison:
     """Analyse the prescriptions that stores have finished.
 
     Args:
         studies: one or more, of the same model, text and training.
+        measurements: what claims need that no study has.
 
     Raises:
         ValueError: studies that are not to be compared, nothing finished in any of them, or two prescriptions of one
@@ -56,7 +58,14 @@ def compare_studies(studies: Sequence[LabelledStudy]) -> Comparison:
     joined = join_studies(studies)
     table = fit_table(joined.observations)
     base = kept_width(studies[0].study, joined.observations)
-    evidence = Evidence(table, joined.labels, base, epsilon=joined.epsilon)
+    evidence = Evidence(
+        table,
+        joined.labels,
+        base,
+        epsilon=joined.epsilon,
+        alignment=joined.alignment,
+        measurements=measurements or Measurements(),
+    )
     return Comparison(
         name=joined.name,
         table=table,
