@@ -156,7 +156,7 @@ def rows_of(case: Case, device: torch.device) -> Iterator[Row]:
     recipe = recipe_of(case)
     execution = execution_for(recipe, device, activations=case.activations, engine=engine)
     each = member_memory(recipe, execution)
-    program = program_memory(recipe, execution, corpus_tokens=CORPUS_TOKENS, data_seeds=1).bytes
+    program = program_memory(recipe, execution, corpus_bytes=CORPUS_TOKENS, data_seeds=1).bytes
     program -= LOADED if cuda else 0
     training, whole = (program + case.members * bytes_ for bytes_ in (each.training, each.bytes))
     peak, reserved = measured(case, device, engine)

@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def sizes(**options: Any) -> FittingSizes:
-    return FittingSizes(CPU, corpus_tokens=10_000, data_seeds=2, **options)
+    return FittingSizes(CPU, corpus_bytes=10_000, data_seeds=2, **options)
 
 
 def available(monkeypatch: pytest.MonkeyPatch, count: int) -> None:

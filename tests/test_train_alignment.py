@@ -410,7 +410,7 @@ def test_measuring_takes_the_memory_that_is_said(model: ReferenceModel, alike: b
             probe_BxT=windows[:, :-1],
             layers=recipe.alignment.layers,
         )
-    program = program_memory(recipe, Execution(), corpus_tokens=0, data_seeds=1, starts=1 if alike else 3)
+    program = program_memory(recipe, Execution(), corpus_bytes=0, data_seeds=1, starts=1 if alike else 3)
     assert next(t.bytes for t in program.terms if t.name == "starts") == pytest.approx(starts, rel=1e-3)
     (measuring,) = (m for m in member_memory(recipe, Execution()).between if m.name == "measuring")
     ratio = (live.peak - starts - before) / (3 * measuring.bytes)

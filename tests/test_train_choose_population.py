@@ -147,7 +147,7 @@ def test_what_is_chosen_fits(width: int, magnitude: float, margin: float) -> Non
 def test_a_population_of_a_given_size() -> None:
     """Exactly so many, whatever time it takes, but no more than there are."""
     of = Recipe(MLP(32, 1, 2, 64, 16), SGD_MOMENTUM, WarmupCosine(10**6, 1), 4, Precision.FLOAT32, 4, 1)
-    options = {"rate": CPU, "corpus_tokens": 1000, "data_seeds": 1}
+    options = {"rate": CPU, "corpus_bytes": 1000, "data_seeds": 1}
     device = torch.device("cpu")
     assert population_for(of, device, at_most=100, members=20, **options).members == 20
     assert population_for(of, device, at_most=7, members=20, **options).members == 7

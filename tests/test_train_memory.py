@@ -72,7 +72,7 @@ def counted(recipe: Recipe, plan: ActivationPlan, members: int) -> int:
 
 def predicted(recipe: Recipe, plan: ActivationPlan, members: int) -> int:
     execution = execution_for(recipe, CPU, activations=plan)
-    program = program_memory(recipe, execution, corpus_tokens=LONG, data_seeds=1)
+    program = program_memory(recipe, execution, corpus_bytes=LONG, data_seeds=1)
     return program.bytes + members * member_memory(recipe, execution).training
 
 
@@ -138,7 +138,7 @@ def test_the_sum_is_what_was_measured_on_a_gpu(width: int, kernels: bool) -> Non
         engine=Engine(captured=True, compiled=not kernels),
         kernels=kernels,
     )
-    program = program_memory(recipe, execution, corpus_tokens=2**20, data_seeds=1)
+    program = program_memory(recipe, execution, corpus_bytes=2**20, data_seeds=1)
     found = program.bytes - LOADED + members * member_memory(recipe, execution).training
     if kernels:
         logits = members * 2 * 4096 * 256
@@ -243,7 +243,7 @@ def test_the_sum_is_what_is_alive_by_kernels(
     monkeypatch.setattr("widthwise.train.population.layer_functions", lambda recipe, device: FUSED)
     recipe, members = make(model, UPDATES[update], batch, FLOAT32), 2
     execution = Execution(kernels=True)
-    program = program_memory(recipe, execution, corpus_tokens=LONG, data_seeds=1)
+    program = program_memory(recipe, execution, corpus_bytes=LONG, data_seeds=1)
     padded = -(-model.vocabulary // 64) * 64
     logits = members * batch * model.context * padded * 4
     found = program.bytes - LOGITS + logits + members * member_memory(recipe, execution).training

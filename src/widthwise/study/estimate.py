@@ -151,10 +151,6 @@ def estimate_study(spec: StudySpec, gpu: Gpu, *, price: float | None = None) -> 
     )
 
 
-MOST_TOKEN_BYTES = 2**31
-"""What a GPU is assumed to hold of a corpus at most."""
-
-
 class _Sizes:
     """The rule for `expand` that asks for a named GPU, and remembers what it has answered for each shape."""
 
@@ -169,13 +165,12 @@ class _Sizes:
 
         shared = train_recipe(recipe, self._spec.measure)
         tokens = shared.schedule.steps * shared.batch * shared.model.context
-        held = min(tokens if self._spec.tokenizer is None else 2 * tokens, MOST_TOKEN_BYTES)
         seeds = len(self._spec.seeds)
         chosen = fit(
             shared,
             self._gpu,
             trials=trials * self._times,
-            corpus_tokens=held,
+            corpus_bytes=tokens if self._spec.tokenizer is None else 2 * tokens,
             seeds=seeds,
             starts=seeds * self._arms,
         )

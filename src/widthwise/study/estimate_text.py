@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from widthwise.study.estimate import MOST_TOKEN_BYTES, ShapeEstimate, StudyEstimate
+from widthwise.study.estimate import ShapeEstimate, StudyEstimate
 from widthwise.study.fit import LAUNCH_SECONDS, SHARDED_SHARE, START_SECONDS
 
 KIND, VERSION = "widthwise study estimate", 1
@@ -27,14 +27,15 @@ COLUMNS = (
 
 def assumptions(estimate: StudyEstimate) -> list[str]:
     """What the figures rest on, a sentence each."""
+    from widthwise.train import TOKENS_SHARE
+
     gpu = estimate.gpu
     lines = [
         "FLOPs are those of training's matrix products: 6 a token and weight of blocks and readout, and 6 L D a token "
         "and block of causal attention; not recomputing, embeddings, norms, the optimizer and validation",
         f"speed of {gpu.name}: {gpu.speed}",
-        "memory: the sum that populations are sized by, with a tenth left free, and at most "
-        f"{MOST_TOKEN_BYTES / GIB:g} GiB of tokens; a longer text is assumed to come in pieces, while training copies "
-        "all of it to the device",
+        "memory: the sum that populations are sized by, with a tenth left free; a text is as long as the horizon, and "
+        f"stays on the host where its tokens take more than {TOKENS_SHARE:.2%} of a GPU's memory",
         f"price: {estimate.price:g} dollars a GPU-hour"
         + (", assumed" if estimate.price == gpu.price else ""),
         "trials that diverge are counted in full",

@@ -43,13 +43,13 @@ class Fit:
 
 
 def fit(
-    recipe: "Recipe", gpu: Gpu, *, trials: int, corpus_tokens: int, seeds: int, starts: int = 1
+    recipe: "Recipe", gpu: Gpu, *, trials: int, corpus_bytes: int, seeds: int, starts: int = 1
 ) -> Fit | None:
     """The way to run trials of one shape, or None if no number of GPUs holds one of them.
 
     Args:
         trials: how many of this shape there are.
-        corpus_tokens, seeds, starts: see `train.program_memory`.
+        corpus_bytes, seeds, starts: see `train.program_memory`.
     """
     from widthwise.study.sharded_memory import shard
     from widthwise.train import KEPT_SHARE, choose_population, execution_on, program_memory, throughput_of
@@ -60,10 +60,11 @@ def fit(
     program = program_memory(
         recipe,
         execution,
-        corpus_tokens=corpus_tokens,
+        corpus_bytes=corpus_bytes,
         data_seeds=seeds,
         starts=min(starts, trials),
         starts_bytes=int(gpu.bytes * KEPT_SHARE),
+        device_bytes=None if gpu.capability is None else gpu.bytes,
     )
     floor = 0.0 if gpu.capability is None else LAUNCH_SECONDS * recipe.model.depth
     try:

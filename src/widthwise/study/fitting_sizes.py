@@ -22,7 +22,7 @@ class FittingSizes:
 
     Args:
         device: where the study will run; its free memory is read when the rule is applied.
-        corpus_tokens: of the training stream.
+        corpus_bytes: of the training stream.
         data_seeds: of the study.
         members: exactly so many, as long as they fit in any way; None for as many as fit and end in time.
         minutes: how long a population may take by its estimate; None for the training room's own default.
@@ -36,7 +36,7 @@ class FittingSizes:
     """
 
     device: "torch.device"
-    corpus_tokens: int
+    corpus_bytes: int
     data_seeds: int
     members: int | None = None
     minutes: float | None = None
@@ -69,7 +69,7 @@ class FittingSizes:
             train_recipe(recipe, self.measure),
             self.device,
             rate=throughput_of(name, cuda=cuda),
-            corpus_tokens=self.corpus_tokens,
+            corpus_bytes=self.corpus_bytes,
             data_seeds=self.data_seeds,
             at_most=self._at_most(trials, cuda=cuda),
             members=self.members,

@@ -125,7 +125,7 @@ class Sizing:
     """What the size of populations follows from: see `FittingSizes`."""
 
     device: str
-    corpus_tokens: int
+    corpus_bytes: int
     sharing: int
     members: int | None
     minutes: float | None
@@ -154,7 +154,7 @@ def plan_study(
         free_memory(device)  # of what the last round has left
     sizes = FittingSizes(
         device,
-        corpus_tokens=sizing.corpus_tokens,
+        corpus_bytes=sizing.corpus_bytes,
         data_seeds=len(spec.seeds),
         members=sizing.members,
         minutes=sizing.minutes,
@@ -192,12 +192,12 @@ def train_pending(
     return read_study(store)
 
 
-def rounds_of_rates(corpus_tokens: int, crew: Crew) -> More:
+def rounds_of_rates(corpus_bytes: int, crew: Crew) -> More:
     """What there is more to do in a study whose rates are planned."""
-    return lambda writer, study: _begin_round(writer, study, corpus_tokens, crew)
+    return lambda writer, study: _begin_round(writer, study, corpus_bytes, crew)
 
 
-def _begin_round(writer: StoreWriter, study: StoredStudy, corpus_tokens: int, crew: Crew) -> bool:
+def _begin_round(writer: StoreWriter, study: StoredStudy, corpus_bytes: int, crew: Crew) -> bool:
     """Write the next round of planned rates; False if all sweeps are done."""
     if not study.sweeping:
         return False
@@ -207,7 +207,7 @@ def _begin_round(writer: StoreWriter, study: StoredStudy, corpus_tokens: int, cr
         writer.record_sweeps(found.rows)
         return False
     first = study.rounds[0]
-    sizing = Sizing(crew.device, corpus_tokens, crew.sharing, first.members, first.minutes)
+    sizing = Sizing(crew.device, corpus_bytes, crew.sharing, first.members, first.minutes)
     known = {trial.identity: trial.id for trial in study.trials.values()}
     plan = crew.call(plan_study, spec, study.corpus, sizing, crew.places, found, known)
     writer.add_round(plan, found.rows)

@@ -20,6 +20,7 @@ from widthwise.train.compaction import Record, Revision, members_at
 from widthwise.train.corpus import VOCABULARY, Corpus, load_corpus
 from widthwise.train.documents import C4, PYTHON_STDLIB
 from widthwise.train.execution import Execution, execution_for, execution_on
+from widthwise.train.host_batches import TOKENS_SHARE
 from widthwise.train.member import Divergence, LossLimit, Member, Outcome, Precision, Recipe
 from widthwise.train.memory import member_memory, program_memory
 from widthwise.train.micro_batch import WHOLE, ActivationPlan
@@ -37,6 +38,7 @@ __all__ = [
     "C4",
     "KEPT_SHARE",
     "PYTHON_STDLIB",
+    "TOKENS_SHARE",
     "VOCABULARY",
     "WHOLE",
     "ActivationPlan",

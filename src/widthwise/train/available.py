@@ -21,11 +21,15 @@ def free_bytes(device: torch.device) -> int:
     return host_bytes(_MEMINFO, _GROUP)
 
 
+def total_bytes(device: torch.device) -> int | None:
+    """All the memory that a CUDA device has; None for a CPU, which has its host's."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+
+
 def device_bytes(device: torch.device) -> int:
     """All that a CUDA device has; what is free of the machine's, or its container's."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return free_bytes(device)
+    total = total_bytes(device)
+    return free_bytes(device) if total is None else total
 
 
 def kept_bytes(device: torch.device) -> tuple[int, int]:
@@ -33,9 +37,9 @@ def kept_bytes(device: torch.device) -> tuple[int, int]:
 
     `KEPT_SHARE` of all that a CUDA device has or a quarter of what is free of a CPU's, and half of what the host has.
     """
-    free = host_bytes(_MEMINFO, _GROUP)
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory * KEPT_SHARE), free // 2
+    free, total = host_bytes(_MEMINFO, _GROUP), total_bytes(device)
+    if total is not None:
+        return int(total * KEPT_SHARE), free // 2
     return free // 4, free // 2
 
 

@@ -1,12 +1,14 @@
 """Batches as windows into a token stream that stays on the device.
 
-Shape legend: S data seeds, B sequences, T positions (the context), N validation windows.
+Shape legend: L steps, S data seeds, B sequences, T positions (the context), N validation windows.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from widthwise.train.corpus import Corpus
@@ -34,11 +36,14 @@ class Batches:
         context: int,
         device: torch.device,
     ) -> None:
-        last_start = len(corpus.train) - context
-        starts = [np.random.default_rng(s).integers(last_start, size=(steps, batch)) for s in data_seeds]
-        self._starts_LxSxB = torch.from_numpy(np.stack(starts, axis=1)).to(device)
-        self._tokens, self._mask = _on_device(corpus, device)
+        starts_LxSxB = window_starts(corpus, data_seeds, steps=steps, batch=batch, context=context)
+        self._starts_LxSxB = torch.from_numpy(starts_LxSxB).to(device)
+        tokens, self._mask = as_indexable(np.array(corpus.train))
+        self._tokens = tokens.to(device)
         self._window = torch.arange(context + 1, device=device)
+
+    def prepare(self, step: int, count: int) -> None:
+        """Nothing: the windows of all steps are there."""
 
     def at(self, step: int | Tensor) -> Tensor:
         """The tokens of one step, counted from 1: [S, B, T + 1], inputs and targets in one.
@@ -53,11 +58,20 @@ class Batches:
         return self._tokens[starts_SxB[..., None] + self._window].long() & self._mask
 
 
-def _on_device(corpus: Corpus, device: torch.device) -> tuple[Tensor, int]:
-    """The training tokens, and what makes their numbers positive: torch indexes no unsigned 16-bit numbers."""
-    if corpus.train.dtype == np.uint8:
-        return torch.tensor(corpus.train, device=device), 0xFF
-    return torch.from_numpy(np.array(corpus.train).view(np.int16)).to(device), 0xFFFF
+def window_starts(
+    corpus: Corpus, data_seeds: Sequence[int], *, steps: int, batch: int, context: int
+) -> NDArray[np.int64]:
+    """Where the windows of every step begin, [L, S, B]."""
+    last_start = len(corpus.train) - context
+    starts = [np.random.default_rng(s).integers(last_start, size=(steps, batch)) for s in data_seeds]
+    return np.stack(starts, axis=1)
+
+
+def as_indexable(tokens: NDArray[Any]) -> tuple[Tensor, int]:
+    """Tokens as a tensor, and what makes their numbers positive: torch indexes no unsigned 16-bit numbers."""
+    if tokens.dtype == np.uint8:
+        return torch.from_numpy(tokens), 0xFF
+    return torch.from_numpy(tokens.view(np.int16)), 0xFFFF
 
 
 def validation_windows(corpus: Corpus, *, windows: int, context: int, device: torch.device) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from widthwise.train.activation_table import activation_table
-from widthwise.train.available import free_bytes, kept_bytes
+from widthwise.train.available import free_bytes, kept_bytes, total_bytes
 from widthwise.train.execution import Execution, execution_for
 from widthwise.train.member import Recipe
 from widthwise.train.memory import member_memory, program_memory
@@ -143,7 +143,7 @@ def population_for(
     device: torch.device,
     *,
     rate: Throughput,
-    corpus_tokens: int,
+    corpus_bytes: int,
     data_seeds: int,
     at_most: int,
     starts: int = 1,
@@ -154,7 +154,7 @@ def population_for(
     """`choose_population` on a device as it is now.
 
     Args:
-        corpus_tokens, data_seeds, starts: see `program_memory`.
+        corpus_bytes, data_seeds, starts: see `program_memory`.
         at_most: the members that there are, or the largest P that is wanted.
         members: exactly so many, whatever time they take; None for as many as fit and end in time.
         sharing: how many populations share what is free.
@@ -172,10 +172,11 @@ def population_for(
         program=program_memory(
             recipe,
             execution,
-            corpus_tokens=corpus_tokens,
+            corpus_bytes=corpus_bytes,
             data_seeds=data_seeds,
             starts=min(starts, at_most),
             starts_bytes=kept_bytes(device)[0] // sharing,
+            device_bytes=total_bytes(device),
         ),
         seconds_limit=seconds_limit,
         at_least=1 if exact is None else exact,

@@ -21,7 +21,9 @@ from widthwise.train.activation_table import (
     widths,
 )
 from widthwise.train.alignment_memory import measuring_moments, measuring_terms
+from widthwise.train.corpus import VOCABULARY
 from widthwise.train.execution import SIZES, Execution
+from widthwise.train.host_batches import AHEAD, stays_on_host
 from widthwise.train.member import Recipe
 from widthwise.train.memory_sums import MemberMemory, Moment, ProgramMemory, Term
 from widthwise.train.state_size import model_state
@@ -82,16 +84,18 @@ def program_memory(
     recipe: Recipe,
     execution: Execution,
     *,
-    corpus_tokens: int,
+    corpus_bytes: int,
     data_seeds: int,
     starts: int = 1,
     starts_bytes: int | None = None,
+    device_bytes: int | None = None,
 ) -> ProgramMemory:
     """The bytes that do not grow with P.
 
     Args:
-        corpus_tokens: of the training stream, a byte each.
+        corpus_bytes: of the training stream's tokens.
         data_seeds: S, the streams of batches.
+        device_bytes: all that the device has, which decides where tokens are (`host_batches.stays_on_host`).
         starts: how many distinct starts the members have, at most; what is measured is compared with them.
         starts_bytes: the most of the device's memory that these may take; None for no bound.
 
@@ -102,15 +106,25 @@ def program_memory(
         >>> from widthwise.train.schedule import WarmupCosine
         >>> model = MLP(width=64, depth=2, window=4, vocabulary=256, context=31)
         >>> recipe = Recipe(model, SgdUpdate(0.9), WarmupCosine(100, 0), 4, Precision.FLOAT32, 2, 1)
-        >>> program_memory(recipe, Execution(), corpus_tokens=5000, data_seeds=3).bytes
+        >>> program_memory(recipe, Execution(), corpus_bytes=5000, data_seeds=3).bytes
         15512
     """
     steps, batch, length = recipe.schedule.steps, recipe.batch, recipe.model.context + 1
     windows = recipe.validation_windows
+    if stays_on_host(corpus_bytes, device_bytes):
+        ahead, token = min(AHEAD, steps), 1 if recipe.model.vocabulary <= VOCABULARY else 2
+        text = [
+            Term("windows of the next steps", token * ahead * data_seeds * batch * length,
+                 f"{token} B x {ahead} steps x {data_seeds} data seeds x {batch} sequences x {length} tokens"),
+        ]  # fmt: skip
+    else:
+        text = [
+            Term("training tokens", corpus_bytes, "all of them"),
+            Term("starts of sequences", ID * steps * data_seeds * batch,
+                 f"{ID} B x {steps:,} steps x {data_seeds} data seeds x {batch} sequences"),
+        ]  # fmt: skip
     terms = [
-        Term("training tokens", corpus_tokens, f"1 B x {corpus_tokens:,} tokens"),
-        Term("starts of sequences", ID * steps * data_seeds * batch,
-             f"{ID} B x {steps:,} steps x {data_seeds} data seeds x {batch} sequences"),
+        *text,
         Term("schedule", FLOAT * steps, f"{FLOAT} B x {steps:,} steps"),
         Term("validation windows", ID * windows * length, f"{ID} B x {windows} windows x {length} tokens"),
     ]  # fmt: skip

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from widthwise.records import AlignmentPoint
 from widthwise.train.alignment_recorder import AlignmentRecorder
-from widthwise.train.batches import Batches, validation_windows
+from widthwise.train.batches import validation_windows
 from widthwise.train.compaction import pays
 from widthwise.train.corpus import Corpus
+from widthwise.train.host_batches import AnyBatches
 from widthwise.train.member import Divergence, Member, Outcome, Recipe
 from widthwise.train.micro_batch import ActivationPlan
 from widthwise.train.population import Population
@@ -59,9 +60,9 @@ class Stage:
     The batches are those of all the job's data seeds, so that a stage draws none anew; only their choice is a stage's.
     """
 
-    def __init__(self, job: Job, start: Start, batches: Batches) -> None:
+    def __init__(self, job: Job, start: Start, batches: AnyBatches) -> None:
         began = time.monotonic()
-        self._job, self.members = job, start.members
+        self._job, self.members, self._batches = job, start.members, batches
         mine = [job.members[position] for position in start.members]
         seeds = data_seeds(job.members)
         streams_P = torch.tensor([seeds.index(member.data_seed) for member in mine], device=job.device)
@@ -87,6 +88,7 @@ class Stage:
         """Train further; returns by how many steps."""
         if self._alignment is not None:
             self._alignment.before(self._done + 1)
+        self._batches.prepare(self._done + 1, PROVEN_STEPS)
         steps = self._advance()
         self._steps += steps
         self._done += steps

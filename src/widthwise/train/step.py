@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from widthwise.train.batches import Batches
 from widthwise.train.health import Health
+from widthwise.train.host_batches import AnyBatches
 from widthwise.train.member import Recipe
 from widthwise.train.micro_batch import Losses
 from widthwise.train.trainable import Trainable
@@ -23,7 +23,7 @@ class TrainingStep:
 
     Args:
         population: trained in place.
-        batches: of every step of the horizon.
+        batches: of every step of the horizon; a step is prepared (`HostBatches.prepare`) before it is run.
         stream_P: which of the batches' data seeds each member sees.
         losses: (parameters, tokens) -> [P]; the population's own, or a compiled form of it.
 
@@ -37,7 +37,7 @@ class TrainingStep:
         self,
         recipe: Recipe,
         population: Trainable,
-        batches: Batches,
+        batches: AnyBatches,
         stream_P: Tensor,
         *,
         losses: Losses | None = None,

@@ -9,10 +9,11 @@ from typing import Protocol
 
 import torch
 
-from widthwise.train.batches import Batches
+from widthwise.train.available import total_bytes
 from widthwise.train.checkpoint import Checkpoint, CheckpointKeeper, Checkpoints, run_identity
 from widthwise.train.compaction import Record, RecordInMemory, Revision, in_force, members_at
 from widthwise.train.corpus import Corpus
+from widthwise.train.host_batches import batches_for
 from widthwise.train.member import Member, Outcome, Recipe
 from widthwise.train.micro_batch import WHOLE, ActivationPlan
 from widthwise.train.stage import Job, Stage, Start, data_seeds, free_memory
@@ -100,14 +101,7 @@ def train_job(
         )
     start, outcomes = _start(record, found, len(members))
     record.begin(start.done)
-    batches = Batches(
-        corpus,
-        data_seeds(members),
-        steps=recipe.schedule.steps,
-        batch=recipe.batch,
-        context=recipe.model.context,
-        device=device,
-    )
+    batches = batches_for(recipe, corpus, data_seeds(members), device, device_bytes=total_bytes(device))
     stage = Stage(job, start, batches)
     done, steps = start.done, recipe.schedule.steps
     while done < steps:
