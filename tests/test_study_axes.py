@@ -214,6 +214,7 @@ def test_a_horizon_written_as_steps_is_the_same_trial() -> None:
 def test_a_horizon_has_at_least_one_step() -> None:
     tiny_ratio = TokensPerParameter(tokens_per_parameter=1e-9)
     assert resolved_steps(tiny_ratio, parameters=1000, tokens_a_step=10) == 1
+    assert resolved_steps(TokensPerParameter(), parameters=7, tokens_a_step=16) == 9  # 8.75, the nearest
     with pytest.raises(ValueError, match=r"warmup 0\.9 of steps 3 leaves no step"):
         tiny_plan(arms=[{**ARM, "horizon": 3}], training={"steps": 100, "batch": 2, "warmup": 0.9})
 
