@@ -107,6 +107,19 @@ def test_windows_follow_the_optimum_from_width_to_width(
     assert {t.status for t in study.trials.values()} == {TrialStatus.COMPLETED, TrialStatus.DIVERGED}
 
 
+def test_a_width_at_which_nothing_trains_does_not_move_the_next_ones_window(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """muP's optimum is at 2^-6.5 of width 8; width 16 diverges everywhere, and width 32 begins around 2^-6.5."""
+    invent(monkeypatch, lambda width, hidden, seed: None if width == 16 else valley(width, hidden, seed))
+    study = run(swept(corpus), tmp_path / "s.sqlite")
+    outcomes = {row.width: row.outcome for row in study.sweeps if row.arm == "mup-full"}
+    assert outcomes == {8: "bracketed", 16: "no rate trained", 32: "bracketed"}
+    tried = set(rates(study, "mup-full", 32)[5])
+    assert {-8.5, -7.5, -6.5, -5.5, -4.5} <= tried
+    assert not {-8.0, -4.0} & tried
+
+
 def test_a_round_fills_populations_with_many_cells(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,14 @@ def test_it_goes_right_until_the_loss_is_stop_ratio_times_the_best() -> None:
     assert max(k for points in none for k in ks(points)) == 16  # what diverged ends it as well
 
 
+def test_a_loss_below_zero_is_lost_by_its_size() -> None:
+    """-2 + 0.1 u^2, a loss such as a user's own function may have, is 0.2 * 2 worse from u = 2 octaves on."""
+    rounds, decision = sweep(lambda k, seed: -2 + 0.1 * ((k - 8) / 4) ** 2)
+    assert ks(rounds[1]) == [5, 6, 7, 9, 10, 11, 20]
+    assert max(k for points in rounds for k in ks(points)) == 20
+    assert (decision.outcome, decision.best) == (SweepOutcome.BRACKETED, 8)
+
+
 def test_it_goes_left_until_there_is_a_worse_rate() -> None:
     rounds, decision = sweep(bowl(-5))
     assert [ks(points)[0] for points in rounds] == [0, -4, -8, -7, -9]

@@ -278,8 +278,8 @@ def test_the_longest_horizon_is_of_all_arms_and_widths() -> None:
     arms = [{**arm, "horizon": "compute-optimal", "widths": [8]}, {**arm, "horizon": [7, 9]}]
     spec = tiny_source(arms=arms).spec
     assert longest_horizon(spec) == round(20 * 2904 / 16) * 16
-    everywhere = tiny_source(arms=[{**arm, "horizon": "compute-optimal"}]).spec  # at width 16, 7344 parameters
-    assert longest_horizon(everywhere) == 20 * 7344
+    everywhere = tiny_source(arms=[{**arm, "horizon": "compute-optimal"}]).spec
+    assert longest_horizon(everywhere) == 20 * 7344  # of width 16
 
 
 @pytest.mark.parametrize(
