@@ -319,6 +319,13 @@ def test_explanations_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def test_a_condition_without_an_exponent_is_explained_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An embedding contracts nothing that grows: its own update limits it, and no alignment comes in."""
+    lines = text(monkeypatch, "--parameterization", "mup", "--optimizer", "adam", "--explain", columns=120)
+    assert "update: price 1" in [line.strip() for line in lines]
+    assert not any("None" in line for line in lines)
+
+
 def test_explanations_where_other_rates_are_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
     # u > alpha: the readout's c falls by as much as the hidden layer's rises when that gives up slack.
     problem = ("--parameterization", "standard", "--optimizer", "adam", "--alignment", "1/2,1/2,1")

@@ -108,7 +108,7 @@ def _why(solution: Solution, layer: str) -> str:
 
 
 def _binding(binding: Binding) -> str:
-    symbol = SYMBOLS.get(binding.kind)
+    symbol = None if binding.exponent is None else SYMBOLS.get(binding.kind)
     exponent = f" ({symbol} = {binding.exponent})" if symbol else ""
     return f"  {binding.kind.value}{exponent}: price {binding.price}"
 
