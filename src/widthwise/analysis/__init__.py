@@ -47,11 +47,12 @@ from widthwise.analysis.result import (
     Verdict,
 )
 from widthwise.analysis.sensitivity import Headroom, Sensitivity, headroom, sensitivity
+from widthwise.analysis.size_slope import Sized, SizeSlope, size_slope
 from widthwise.analysis.table import read_table
 from widthwise.analysis.transfer import MARGIN, transfer
 from widthwise.analysis.transfer_metrics import Metric, TransferMetrics, transfer_metrics
 from widthwise.analysis.validate import validate
-from widthwise.analysis.width_slope import SlopeErrors
+from widthwise.analysis.width_slope import SlopeErrors, WidthSlope
 
 __all__ = [
     "MARGIN",
@@ -84,12 +85,15 @@ __all__ = [
     "RatePoint",
     "Regret",
     "Sensitivity",
+    "SizeSlope",
+    "Sized",
     "SlopeErrors",
     "Standing",
     "TransferMetrics",
     "TransferResult",
     "Verdict",
     "Weighting",
+    "WidthSlope",
     "alignment_exponents",
     "alignment_ratios",
     "alignment_rows",
@@ -102,6 +106,7 @@ __all__ = [
     "over_training",
     "read_table",
     "sensitivity",
+    "size_slope",
     "transfer",
     "transfer_metrics",
     "validate",

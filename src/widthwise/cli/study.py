@@ -157,10 +157,19 @@ def report(
     out: Annotated[Path, typer.Option(help="The folder for report.html and the figures.")],
     margin: Margin = None,
 ) -> None:
-    """Write one page to look at, and its figures as PNG and SVG."""
+    """Write one page to look at, and its figures as PNG and SVG; of a study that measures sizes, a page of these."""
     from widthwise.cli.labels import arm_labels
+    from widthwise.records import read_study
     from widthwise.report import study_page_data, write_report
+    from widthwise.report.measured_sizes import has_one_rate, has_sizes
+    from widthwise.report.widths_page import widths_page
+    from widthwise.report.write_widths import write_widths
 
+    if has_sizes(store):
+        for path in write_widths(widths_page(store), out):
+            print(path)
+        if has_one_rate(read_study(store)):
+            return
     data = study_page_data(store, labels=arm_labels(store), **given(margin=margin))
     for path in write_report(data, out):
         print(path)
@@ -216,7 +225,12 @@ def _print_verdicts(study: "StoredStudy") -> None:
     from rich.console import Console
 
     from widthwise.report import predictions, study_transfer, summary_line, verdict_table
+    from widthwise.report.measured_sizes import has_one_rate
 
+    if has_one_rate(study):
+        # What was asked for is what was measured; a verdict needs several rates.
+        print(f"{len(study.trials)} trials, one rate each: `widthwise study report` shows what was measured")
+        return
     try:
         analysis = study_transfer(study)
     except ValueError as error:

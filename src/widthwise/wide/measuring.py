@@ -181,8 +181,10 @@ class _InFloat32(Mapping[str, Tensor]):
 
 
 def _root_mean_square(tensor: Tensor) -> float:
-    found = squares(tensor)
-    return math.sqrt(float(found.mean))
+    """In pieces: a sum in float64 takes a copy of what it sums."""
+    flat = tensor.view(-1)
+    parts = [squares(flat[part]).total for part in pieces(len(flat), PIECE)]
+    return math.sqrt(float(torch.stack(parts).sum()) / len(flat))
 
 
 def _root(mean_square_1: Tensor) -> float:

@@ -53,7 +53,7 @@ def count_spread(
     zeros, total = 0, torch.zeros(BINS, dtype=torch.int64)
     for part in parts:
         values = part.float().abs().reshape(-1)
-        counts = torch.bincount(values.view(torch.int32) >> _SHIFT, minlength=BINS).cpu()
+        counts = torch.bincount(values.view(torch.int32) >> _SHIFT & (BINS - 1), minlength=BINS).cpu()
         nothing = int((values == 0).sum())
         counts[0] -= nothing
         zeros, total = zeros + nothing, total + counts
