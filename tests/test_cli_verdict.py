@@ -8,7 +8,7 @@ import pytest
 from study_example import command, invented_store, snapshot, tiny_source, train, valley, wide, write_corpus
 from widthwise.analysis import Verdict, read_table, transfer
 from widthwise.cli.study import VERDICT_CODES
-from widthwise.report import study_page_data
+from widthwise.report import study_page_data, table_page_data
 
 STEADY, DRIFTING = "mup-full", "standard-global"
 CODES = {STEADY: 0, DRIFTING: 3}
@@ -94,6 +94,22 @@ def test_the_exported_table_has_the_same_verdicts(
         words = {number: name for name, number in VERDICT_CODES.items()}[code]
         assert re.search(rf"^[│ ]*{prescription} .*[✓✗] {words}\b", result.stdout, flags=re.MULTILINE)
     assert STEADY in result.stdout.splitlines()[-1]
+
+
+def test_the_exported_table_has_the_same_metrics(clear: Path, tmp_path: Path) -> None:
+    """All that the losses alone tell; the initial loss, and with it sensitivity, is the study's own knowledge."""
+    table = tmp_path / "t.csv"
+    assert command("study", "export", clear, "--out", table).exit_code == 0
+    own = {one.name: one for one in study_page_data(clear).tables}
+    read = {one.name: one for one in table_page_data(read_table(table), title="t").tables}
+    assert list(read) == ["metrics", "sensitivity"]
+    assert read["metrics"] == own["metrics"]
+    assert read["sensitivity"].title == "From the best rate to the edge of stability"
+    assert read["sensitivity"].columns == (*own["sensitivity"].columns[:2], *own["sensitivity"].columns[4:])
+    assert [row.entries for row in read["sensitivity"].rows] == [
+        (row.entries[0], *row.entries[3:]) for row in own["sensitivity"].rows
+    ]
+    assert "Sensitivity" not in read["sensitivity"].caption
 
 
 def test_the_studys_base_width_is_the_one_that_counts(tmp_path: Path) -> None:

@@ -23,15 +23,13 @@ def transfer_table(
     """Say whether the best learning rate transfers, from a table of results."""
     from rich.console import Console
 
-    from widthwise.analysis import read_table, transfer
-    from widthwise.report import PageData, summary_line, verdict_table, write_report
+    from widthwise.analysis import read_table
+    from widthwise.report import summary_line, table_page_data, verdict_table, write_report
 
-    observations = read_table(table)
-    analysis = transfer(observations, **given(base_width=base_width, margin=margin))
+    data = table_page_data(read_table(table), title=table.stem, **given(base_width=base_width, margin=margin))
     console = Console()
-    console.print(verdict_table(analysis, {}))
-    console.print(summary_line(analysis))
+    console.print(verdict_table(data.analysis, {}))
+    console.print(summary_line(data.analysis))
     if out is not None:
-        data = PageData(title=table.stem, observations=observations, analysis=analysis)
         for path in write_report(data, out):
             print(path)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from widthwise.report.figure import Figure
     from widthwise.report.figures import make_figures
     from widthwise.report.from_store import predictions, study_page_data, study_transfer
+    from widthwise.report.from_table import table_page_data
     from widthwise.report.page import render_page
     from widthwise.report.terminal import summary_line, verdict_table
     from widthwise.report.write import write_report
@@ -28,6 +29,7 @@ __all__ = [
     "study_page_data",
     "study_transfer",
     "summary_line",
+    "table_page_data",
     "verdict_table",
     "write_report",
 ]
@@ -39,6 +41,7 @@ _LAZY = {
     "render_page": "widthwise.report.page",
     "study_page_data": "widthwise.report.from_store",
     "study_transfer": "widthwise.report.from_store",
+    "table_page_data": "widthwise.report.from_table",
     "summary_line": "widthwise.report.terminal",
     "verdict_table": "widthwise.report.terminal",
     "write_report": "widthwise.report.write",

@@ -11,6 +11,8 @@ from widthwise.analysis import (
     sensitivity,
     transfer_metrics,
 )
+from widthwise.analysis.noise import Noise
+from widthwise.analysis.optimum import CellFit
 from widthwise.analysis.published import CITATION
 from widthwise.report.numbers import INFINITY, MISSING, fixed, rate_label
 from widthwise.report.page_table import PageRow, PageTable, as_page_table
@@ -72,30 +74,41 @@ def _metrics_row(metrics: TransferMetrics) -> PageRow:
 
 
 def sensitivity_page_table(table: FittedTable, initial_loss: float | None) -> PageTable | None:
-    """Learning-rate sensitivity and the distance from the best rate to the edge of stability, per cell."""
-    rows: list[PageRow] = []
-    for name, fits in table.prescriptions.items():
-        for fit in fits:
-            found = None if initial_loss is None else sensitivity(fit.cell, initial_loss=initial_loss)
-            room = headroom(fit, table.noise_of(name))
-            value = swept = ""
-            if found is not None:
-                half = "" if found.interval is None else f" ± {fixed(found.interval.high - found.value, 4)}"
-                value = f"{fixed(found.value, 4)}{half}"
-                swept = f"{rate_label(found.rates[0])} to {rate_label(found.rates[1])}"
-            texts = (str(fit.cell.width), value, swept, MISSING, MISSING)
-            if room is not None:
-                low, high = (fixed(end, 2) for end in (room.octaves.low, room.octaves.high))
-                edge = f"{low} or more" if high == INFINITY else f"{low} to {high}"
-                texts = (*texts[:3], rate_label(room.largest_stable), edge)
-            rows.append(PageRow(name, texts, prescription=name, width=fit.cell.width))
+    """Learning-rate sensitivity and the distance from the best rate to the edge of stability, per cell.
+
+    Args:
+        initial_loss: of a model before training; None where it is not known, and sensitivity is left out.
+    """
+    rows = [
+        PageRow(
+            name,
+            (
+                str(fit.cell.width),
+                *_sensitivity_texts(fit, initial_loss),
+                *_headroom_texts(fit, table.noise_of(name)),
+            ),
+            prescription=name,
+            width=fit.cell.width,
+        )
+        for name, fits in table.prescriptions.items()
+        for fit in fits
+    ]
+    title = (
+        "From the best rate to the edge of stability" if initial_loss is None else "What a wrong rate costs"
+    )
+    caption = (
+        "A rate is unstable if a seed diverged there or its loss is above 1.2 times the best; the edge lies between "
+        "the largest stable rate and the next."
+    )
+    if initial_loss is not None:
+        caption = (
+            "Sensitivity: the mean over the swept rates of the loss, at most the initial one, less the best loss, nats "
+            f"(Wortsman et al. 2023); widths swept over different rates cannot be compared. {caption}"
+        )
     return as_page_table(
         "sensitivity",
-        "What a wrong rate costs",
-        "Sensitivity: the mean over the swept rates of the loss, at most the initial one, less the best loss, nats "
-        "(Wortsman et al. 2023); widths swept over different rates cannot be compared. A rate is unstable if a seed "
-        "diverged there or its loss is above 1.2 times the best; the edge lies between the largest stable rate and "
-        "the next.",
+        title,
+        caption,
         (
             "prescription",
             "width",
@@ -107,3 +120,19 @@ def sensitivity_page_table(table: FittedTable, initial_loss: float | None) -> Pa
         rows,
         folded=True,
     )
+
+
+def _sensitivity_texts(fit: CellFit, initial_loss: float | None) -> tuple[str, str]:
+    found = None if initial_loss is None else sensitivity(fit.cell, initial_loss=initial_loss)
+    if found is None:
+        return "", ""
+    half = "" if found.interval is None else f" ± {fixed(found.interval.high - found.value, 4)}"
+    return f"{fixed(found.value, 4)}{half}", f"{rate_label(found.rates[0])} to {rate_label(found.rates[1])}"
+
+
+def _headroom_texts(fit: CellFit, noise: Noise | None) -> tuple[str, str]:
+    room = headroom(fit, noise)
+    if room is None:
+        return MISSING, MISSING
+    low, high = (fixed(end, 2) for end in (room.octaves.low, room.octaves.high))
+    return rate_label(room.largest_stable), f"{low} or more" if high == INFINITY else f"{low} to {high}"
