@@ -37,8 +37,8 @@ from widthwise.train import (
     matrix_layers,
 )
 from widthwise.train.alignment import log_gains
+from widthwise.train.placement import WholeTensors
 from widthwise.train.reference import initial_reference
-from widthwise.train.spread import WholeTensors
 from widthwise.wide import sharded_bytes
 from widthwise.wide.processes import process_group
 from widthwise.wide.sharded_checkpoint import load_sharded_, save_sharded
@@ -160,16 +160,16 @@ def alignment(device: torch.device, shape: Shape, width: int, batch: int) -> Row
     recipe = recipe_of(shape, width, "adam", batch=batch, precision=Precision.FLOAT32)
     crowd = members_of(shape, width, "adam", 2)
     ours, alone = ShardedTraining(recipe, crowd, device).population, Population(recipe, crowd, device)
-    start = initial_reference(recipe, crowd, ours.parameters, spread=ours.spread)
+    start = initial_reference(recipe, crowd, ours.parameters, placement=ours.placement)
     exact_start = initial_reference(recipe, crowd, alone.parameters)
     draws = torch.Generator().manual_seed(7)
     for name, whole in alone.parameters.items():
         change = (torch.randn(whole.shape, generator=draws) * 0.01).to(device)
         whole += change
-        ours.parameters[name] += ours.spread.part(name, change)
+        ours.parameters[name] += ours.shards.part(name, change)
     probe = tokens_of(shape, 2, 99, 1, device)[0, :, :-1]
     options = {"multipliers": alone.multipliers, "probe_BxT": probe, "layers": matrix_layers(recipe.model)}
-    found = log_gains(recipe.model, WholeTensors(ours.parameters, ours.spread), start, **options)
+    found = log_gains(recipe.model, WholeTensors(ours.parameters, ours.shards), start, **options)
     expected = log_gains(recipe.model, alone.parameters, exact_start, **options)
     worst = float((found - expected).abs().nan_to_num().max())
     assert bool((found.isnan() == expected.isnan()).all())

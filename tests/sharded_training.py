@@ -7,7 +7,7 @@ import json
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from populations import (
     ADAM_UPDATE,
+    ATAN2_UPDATE,
     CPU,
     LETTERS,
     letter_corpus,
@@ -43,8 +44,10 @@ from widthwise.train import (
 )
 from widthwise.train.alignment import log_gains
 from widthwise.train.compaction import RecordInMemory
+from widthwise.train.coordinates import coordinates
+from widthwise.train.epsilon import epsilon_reports
+from widthwise.train.placement import WholeTensors
 from widthwise.train.reference import current_reference, initial_reference
-from widthwise.train.spread import WholeTensors
 from widthwise.wide.processes import gathered_texts, process_group
 from widthwise.wide.sharded_population import ShardedPopulation
 from widthwise.wide.train_sharded import train_sharded
@@ -123,7 +126,7 @@ def measurements_are_the_same() -> None:
     ours, alone = ShardedPopulation(recipe, crowd, CPU), Population(recipe, crowd, CPU)
     probe = torch.randint(LETTERS, (3, 8), generator=torch.Generator().manual_seed(1))
     starts = [
-        initial_reference(recipe, crowd, ours.parameters, spread=ours.spread, **room)
+        initial_reference(recipe, crowd, ours.parameters, placement=ours.placement, **room)
         for room in ({}, {"device_bytes": 0}, {"device_bytes": 0, "host_bytes": 0})
     ]
     start = initial_reference(recipe, crowd, alone.parameters)
@@ -131,18 +134,55 @@ def measurements_are_the_same() -> None:
     for name, whole in alone.parameters.items():
         change = torch.randn(whole.shape, generator=draws) * 0.01
         whole += change
-        ours.parameters[name] += ours.spread.part(name, change)
+        ours.parameters[name] += ours.shards.part(name, change)
     options = {"multipliers": alone.multipliers, "probe_BxT": probe, "layers": matrix_layers(MODEL)}
     exact = log_gains(MODEL, alone.parameters, start, **options)
     assert exact.isfinite().sum() > 0.9 * exact.numel()
-    held = WholeTensors(ours.parameters, ours.spread)
+    held = WholeTensors(ours.parameters, ours.shards)
     for reference in starts:
         torch.testing.assert_close(
             log_gains(MODEL, held, reference, **options), exact, rtol=1e-9, atol=1e-9, equal_nan=True
         )
-    before = current_reference(ours.parameters, spread=ours.spread)
+    before = current_reference(ours.parameters, placement=ours.placement)
     for name, start_of in initial_parameters(recipe, crowd, CPU).items():
         assert before.tensor(name).shape == start_of.shape
+
+
+def reports_are_the_same() -> None:
+    """Coordinates and the epsilon report of one state, to 1e-9: after three steps of one process, taken over."""
+    model = transformer(32, depth=1)
+    for update in (ADAM_UPDATE, ATAN2_UPDATE):
+        recipe, crowd = make_recipe(model, update, steps=STEPS), members(model, (0.02, 0.05))
+        ours, alone = ShardedPopulation(recipe, crowd, CPU), Population(recipe, crowd, CPU)
+        start = initial_reference(recipe, crowd, ours.parameters, placement=ours.placement)
+        exact_start = initial_reference(recipe, crowd, alone.parameters)
+        gradients: dict[str, torch.Tensor] = {}
+        for step in range(3):
+            tokens = torch.randint(LETTERS // 2, (1, 4, 9), generator=torch.Generator().manual_seed(step))
+            _, gradients = alone.passes().run(alone.leaves(), tokens.expand(2, -1, -1))
+            alone.optimizer.step_(gradients, factor=1.0)
+        ours.restore_({
+            key: ours.shards.part(key.split("/")[1], value) if "/" in key else value
+            for key, value in alone.optimizer.snapshot().items()
+        })  # fmt: skip
+        found = epsilon_reports(ours, crowd, epsilon=1e-3)
+        expected = epsilon_reports(alone, crowd, epsilon=1e-3)
+        assert [report.rows for report in found] == [report.rows for report in expected]
+        below = [(row.below, row.untouched) for row in expected[0].rows]
+        assert any(some for some, _ in below), below
+        assert any(never for _, never in below), below
+        options = {"step": 3, "probe_BxT": tokens[0, :, :-1]}
+        parts = {name: ours.shards.part(name, g) for name, g in gradients.items()}
+        for points, exact in zip(
+            coordinates(ours, start, gradients=parts, **options),
+            coordinates(alone, exact_start, gradients=gradients, **options),
+            strict=True,
+        ):
+            assert [point.tensor for point in points] == list(model.tensors())
+            for point, other in zip(points, exact, strict=True):
+                for field, value in asdict(other).items():
+                    if isinstance(value, float):
+                        assert abs(getattr(point, field) / value - 1) < 1e-9, (point, other)
 
 
 class KilledError(Exception):
@@ -225,6 +265,7 @@ def main(folder: Path, phase: str) -> None:
         match phase:
             case "train":
                 measurements_are_the_same()
+                reports_are_the_same()
                 all_have_the_same(trainings_are_the_same())
                 train_until(folder / "population-1", 40)
             case "resume":

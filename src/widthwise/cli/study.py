@@ -16,7 +16,6 @@ from widthwise.cli.training_options import (
     CorpusOption,
     Device,
     DeviceOption,
-    ExecutorName,
     ExecutorOption,
     MinutesOption,
     SizeOption,
@@ -65,7 +64,7 @@ def run(
         ),
     ] = None,
     device: DeviceOption = Device.AUTO,
-    executor: ExecutorOption = ExecutorName.LOCAL,
+    executor: ExecutorOption = None,
     workers: WorkersOption = None,
     address: AddressOption = None,
     population_size: SizeOption = AUTO_SIZE,
@@ -73,8 +72,11 @@ def run(
 ) -> None:
     """Train every model of a study that is not trained yet, then say what transfers."""
     from widthwise.cli.progress import show_progress
-    from widthwise.study import run_study, with_constants
+    from widthwise.study import follow, run_study, with_constants
 
+    chosen = chosen_executor(executor, workers, address)
+    if follow(chosen, device.value):
+        return  # torchrun's process of rank 0 runs the study
     source = source_of(spec, corpus)
     if constants is not None:
         source = with_constants(source, constants)
@@ -83,7 +85,7 @@ def run(
             source,
             store,
             device=device.value,
-            executor=chosen_executor(executor, workers, address),
+            executor=chosen,
             listener=listener,
             population_size=members_of(population_size),
             population_minutes=population_minutes,
@@ -96,19 +98,22 @@ def run(
 def resume(
     store: Store,
     device: DeviceOption = Device.AUTO,
-    executor: ExecutorOption = ExecutorName.LOCAL,
+    executor: ExecutorOption = None,
     workers: WorkersOption = None,
     address: AddressOption = None,
 ) -> None:
     """Go on with a study from its store alone."""
     from widthwise.cli.progress import show_progress
-    from widthwise.study import resume_study
+    from widthwise.study import follow, resume_study
 
+    chosen = chosen_executor(executor, workers, address)
+    if follow(chosen, device.value):
+        return  # torchrun's process of rank 0 runs the study
     with show_progress() as listener:
         study = resume_study(
             store,
             device=device.value,
-            executor=chosen_executor(executor, workers, address),
+            executor=chosen,
             listener=listener,
         )
     _print_verdicts(study)
@@ -125,7 +130,7 @@ def constants(
     ] = None,
     corpus: CorpusOption = None,
     device: DeviceOption = Device.AUTO,
-    executor: ExecutorOption = ExecutorName.LOCAL,
+    executor: ExecutorOption = None,
     workers: WorkersOption = None,
     address: AddressOption = None,
     population_size: SizeOption = AUTO_SIZE,
@@ -133,8 +138,11 @@ def constants(
 ) -> None:
     """Search for the factors on the rates of each kind of layer, at the base width (needs Optuna)."""
     from widthwise.cli.progress import show_progress
-    from widthwise.study import constants_text, found_constants, run_constants_search
+    from widthwise.study import constants_text, follow, found_constants, run_constants_search
 
+    chosen = chosen_executor(executor, workers, address)
+    if follow(chosen, device.value):
+        return  # torchrun's process of rank 0 runs the study
     source = source_of(spec, corpus)
     with show_progress() as listener:
         study = run_constants_search(
@@ -142,7 +150,7 @@ def constants(
             store,
             trials=trials,
             device=device.value,
-            executor=chosen_executor(executor, workers, address),
+            executor=chosen,
             population_size=members_of(population_size),
             population_minutes=population_minutes,
             listener=listener,

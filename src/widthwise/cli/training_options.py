@@ -25,14 +25,16 @@ class ExecutorName(StrEnum):
     LOCAL = "local"
     PROCESSES = "processes"
     RAY = "ray"
+    SHARDED = "sharded"
 
 
 DeviceOption = Annotated[Device, typer.Option(help="Where to train; auto takes CUDA where there is one.")]
 ExecutorOption = Annotated[
-    ExecutorName,
+    ExecutorName | None,
     typer.Option(
         "--executor",
-        help="Who trains: this process, a process for each GPU (on a CPU: --workers), or a Ray cluster (--address).",
+        help="Who trains: this process, a process for each GPU (on a CPU: --workers), a Ray cluster (--address), or "
+        "all processes of torchrun, each tensor split between them; local, under torchrun sharded, unless said.",
     ),
 ]
 WorkersOption = Annotated[
@@ -70,10 +72,12 @@ def source_of(spec: str, corpus: str | None) -> "SpecSource":
     return source if corpus is None else with_corpus(source, corpus)
 
 
-def chosen_executor(name: ExecutorName, workers: int | None, address: str | None) -> "Executor":
+def chosen_executor(name: ExecutorName | None, workers: int | None, address: str | None) -> "Executor":
     """Who trains, if the options that say so agree."""
-    from widthwise.study import Local, Processes, Ray
+    from widthwise.study import Local, Processes, Ray, Sharded, started_processes
 
+    if name is None:
+        name = ExecutorName.LOCAL if started_processes() == 1 else ExecutorName.SHARDED
     if workers is not None and name is not ExecutorName.PROCESSES:
         raise ValueError(f"--workers {workers} needs --executor processes; here it is {name.value}")
     if address is not None and name is not ExecutorName.RAY:
@@ -85,6 +89,8 @@ def chosen_executor(name: ExecutorName, workers: int | None, address: str | None
             return Processes(workers)
         case ExecutorName.RAY:
             return Ray(address)
+        case ExecutorName.SHARDED:
+            return Sharded()
 
 
 def members_of(text: str) -> int | None:

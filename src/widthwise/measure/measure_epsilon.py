@@ -6,6 +6,8 @@ Gradients shrink as n^(-g) with the width n, so that an epsilon that does not fo
 the wide model vanish, while those of the small one that was tuned did not.
 """
 
+from collections.abc import Sequence
+
 from torch import nn
 from torch.optim import Optimizer
 
@@ -75,12 +77,19 @@ def measure_epsilon(
         Measured(name, entry, sizes)
         for name, entry, sizes in zip(names, moments, sizes_of(moments), strict=True)
     ]
+    return report_of(type(inner).__name__, measured, plan, base_epsilon=base_epsilon)
+
+
+def report_of(
+    optimizer: str, measured: Sequence[Measured], plan: Plan | None, *, base_epsilon: float | None = None
+) -> EpsilonReport:
+    """The report on tensors whose sizes are known; the base width's epsilon is read off theirs if it is not given."""
     base = base_epsilon
     if plan is not None and base is None:
         base = base_epsilon_of(plan, measured)
     rows = tuple(tensor_row(entry, plan, base) for entry in measured)
     return EpsilonReport(
-        optimizer=type(inner).__name__,
+        optimizer=optimizer,
         step=max(row.step for row in rows),
         width=plan.width if plan else None,
         base_width=plan.base_width if plan else None,

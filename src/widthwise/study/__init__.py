@@ -17,6 +17,7 @@ from widthwise.study.processes import Processes
 from widthwise.study.ray_cluster import Ray
 from widthwise.study.run import resume_study, run_study
 from widthwise.study.run_state import RunState
+from widthwise.study.sharded import Sharded, follow, started_processes
 from widthwise.study.spec import StudySpec
 from widthwise.study.spec_file import (
     SpecSource,
@@ -38,6 +39,7 @@ __all__ = [
     "Report",
     "RoleNumbers",
     "RunState",
+    "Sharded",
     "SpecSource",
     "StudySpec",
     "TrainingError",
@@ -45,6 +47,7 @@ __all__ = [
     "arm_axes",
     "built_in_names",
     "constants_text",
+    "follow",
     "found_constants",
     "load_spec",
     "own_epsilon",
@@ -53,6 +56,7 @@ __all__ = [
     "resume_study",
     "run_constants_search",
     "run_study",
+    "started_processes",
     "with_constants",
     "with_corpus",
 ]

@@ -5,6 +5,7 @@ They hold nothing that the store needs. Without them a population begins again, 
 
 import contextlib
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,12 +25,31 @@ def checkpoint_path(store: Path, population: int) -> Path:
     return store.with_name(store.name + CHECKPOINTS) / f"population-{population}"
 
 
+def shards_path(checkpoint: Path) -> Path:
+    """The folder of one population whose tensors are split over processes, from the file that it has otherwise.
+
+    Example:
+        >>> shards_path(Path("s.sqlite.checkpoints/population-3")).as_posix()
+        's.sqlite.checkpoints/population-3.shards'
+    """
+    return checkpoint.with_name(checkpoint.name + ".shards")
+
+
+def remove_checkpoint(checkpoint: Path) -> None:
+    """Remove a population's, of either form."""
+    checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(shards_path(checkpoint), ignore_errors=True)
+
+
 def remove_checkpoints(store: Path) -> None:
     """Remove all of them: what a kill left of populations that have ended, too."""
     folder = checkpoint_path(store, 0).parent
     for pattern in ("population-*", f"{MARKER}*"):
         for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
 

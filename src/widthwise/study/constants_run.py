@@ -19,6 +19,7 @@ from widthwise.study.run import (
     train_pending,
 )
 from widthwise.study.run_state import Listener
+from widthwise.study.sharded import led
 from widthwise.study.spec import StudySpec
 from widthwise.study.spec_file import SpecSource
 from widthwise.study.store import StoreWriter, create_store
@@ -53,6 +54,33 @@ def run_constants_search(
     if wanted < 1:
         raise ValueError(f"trials {wanted} must be at least 1")
     _require_optuna()
+    with led(executor, device) as mine:
+        if mine is None:
+            return read_study(store)
+        return _search(
+            source,
+            store,
+            wanted,
+            device,
+            mine,
+            population_size,
+            population_minutes,
+            listener,
+            checkpoint_seconds,
+        )
+
+
+def _search(
+    source: SpecSource,
+    store: Path,
+    wanted: int,
+    device: str,
+    executor: Executor,
+    population_size: int | None,
+    population_minutes: float | None,
+    listener: Listener | None,
+    checkpoint_seconds: float,
+) -> StoredStudy:
     begun = os.path.exists(store)
     if begun:
         require_same_spec(source, store)
@@ -69,7 +97,9 @@ def run_constants_search(
             if begun
             else load_text(source.spec)
         )
-        sizing = Sizing(crew.device, tokens_of(corpus), crew.sharing, population_size, population_minutes)
+        sizing = Sizing(
+            crew.device, tokens_of(corpus), crew.sharing, population_size, population_minutes, crew.split
+        )
         if not begun:
             first = search_spec(source.spec)
             plan = crew.call(plan_study, first, digest_of(corpus), sizing, crew.places, None, None)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from widthwise.records import PopulationRow, StoredStudy, read_study
+from widthwise.study.checkpoints import remove_checkpoint
 from widthwise.study.compose import shape_key
 from widthwise.study.run_state import Tracker
 from widthwise.study.split_stored import split_stored
@@ -130,7 +131,7 @@ class Desk:
                 warnings.warn(text, stacklevel=2)
             case Trained(results, seconds):
                 self._writer.finish_population(population, results, seconds=seconds, host=host)
-                task.checkpoint(self.job.store).unlink(missing_ok=True)
+                remove_checkpoint(task.checkpoint(self.job.store))
                 del self._at_work[population]
                 self._tracker.end(population, len(results))
                 self._go_on()

@@ -36,6 +36,11 @@ class Crew(Protocol):
         ...
 
     @property
+    def split(self) -> int:
+        """Over how many of them each tensor of a population is split."""
+        ...
+
+    @property
     def places(self) -> int:
         """How many of them train beside each other."""
         ...
@@ -90,6 +95,7 @@ class Local:
 class _LocalCrew:
     chosen: "torch.device"
     sharing: int = 1
+    split: int = 1
     places: int = 1
     longest_first: bool = False
 
@@ -102,14 +108,23 @@ class _LocalCrew:
 
     def train(self, desk: Desk, corpus: "Corpus | None") -> None:
         desk.register(runner.host_facts(self.chosen))
-        bench = Bench(corpus, self.chosen, desk.job.checkpoint_seconds, desk.job.measure)
-        while (task := desk.next_task()) is not None:
-            try:
-                found = train_stored(bench, task, task.checkpoint(desk.job.store), _AtDesk(desk, task))
-            except Exception as error:
-                error.add_note(f"in {named(task)}")
-                raise
-            desk.take(task, found)
+        train_at_desk(desk, Bench(corpus, self.chosen, desk.job.checkpoint_seconds, desk.job.measure))
+
+
+def train_at_desk(desk: Desk, bench: Bench, *, announce: Callable[[Task], None] = lambda task: None) -> None:
+    """Train what is waiting, one population after another, in the writer's own process.
+
+    Args:
+        announce: called with each before it begins.
+    """
+    while (task := desk.next_task()) is not None:
+        announce(task)
+        try:
+            found = train_stored(bench, task, task.checkpoint(desk.job.store), _AtDesk(desk, task))
+        except Exception as error:
+            error.add_note(f"in {named(task)}")
+            raise
+        desk.take(task, found)
 
 
 @dataclass(frozen=True)

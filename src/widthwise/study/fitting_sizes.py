@@ -7,6 +7,7 @@ from widthwise.study.compose import PopulationSize, require_size
 from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.own_spec import OWN
 from widthwise.study.recipe import Recipe
+from widthwise.study.sharded_size import require_tensors, sharded_size
 from widthwise.study.train_wide import is_wide, wide_size
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class FittingSizes:
         members: exactly so many, as long as they fit in any way; None for as many as fit and end in time.
         minutes: how long a population may take by its estimate; None for the training room's own default.
         sharing: how many populations will share the device's memory.
+        split: over how many processes each tensor is split.
         measure: what is measured on the way.
         starts: how many distinct starts the models of one width have, at most.
         places: how many train beside each other; unless `members` is given, trials of one shape are spread over all.
@@ -41,6 +43,7 @@ class FittingSizes:
     members: int | None = None
     minutes: float | None = None
     sharing: int = 1
+    split: int = 1
     measure: MeasureSpec | None = None
     starts: int = 1
     places: int = 1
@@ -53,6 +56,8 @@ class FittingSizes:
 
     def __call__(self, recipe: Recipe, trials: int) -> PopulationSize:
         """The size for `trials` trials of one shape."""
+        if self.split > 1:
+            return self._split_size(recipe, trials)
         if recipe["model"]["kind"] == OWN:
             return PopulationSize(1)
         if is_wide(recipe):
@@ -79,6 +84,24 @@ class FittingSizes:
         )
         plan = chosen.activations
         return PopulationSize(chosen.members, plan.micro_batches, plan.recompute)
+
+    def _split_size(self, recipe: Recipe, trials: int) -> PopulationSize:
+        from widthwise.study.runner import train_recipe
+        from widthwise.train.choose_population import SECONDS_LIMIT
+
+        require_tensors(recipe)
+        return sharded_size(
+            train_recipe(recipe, self.measure),
+            self.device,
+            split=self.split,
+            sharing=self.sharing,
+            corpus_bytes=self.corpus_bytes,
+            data_seeds=self.data_seeds,
+            starts=self.starts,
+            at_most=self._at_most(trials, cuda=self.device.type == "cuda"),
+            members=self.members,
+            seconds_limit=SECONDS_LIMIT if self.minutes is None else 60 * self.minutes,
+        )
 
     def _at_most(self, trials: int, *, cuda: bool) -> int:
         if self.members is not None:

@@ -131,6 +131,7 @@ class _ProcessCrew:
     device: str
     slots: tuple[Mapping[str, str], ...]
     sharing: int
+    split: int = 1
     longest_first: bool = True
     workers: list[_Worker] = field(default_factory=list)
 

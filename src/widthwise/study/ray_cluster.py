@@ -115,6 +115,10 @@ class _RayCrew:
     _hosts: dict[str, int] = field(default_factory=dict)
 
     @property
+    def split(self) -> int:
+        return 1
+
+    @property
     def sharing(self) -> int:
         if self.device == "cuda":
             return 1

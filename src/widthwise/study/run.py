@@ -18,6 +18,7 @@ from widthwise.study.fitting_sizes import FittingSizes
 from widthwise.study.rate_spec import RateSweep
 from widthwise.study.run_state import Listener, Tracker
 from widthwise.study.runner import choose_device
+from widthwise.study.sharded import led
 from widthwise.study.spec import StudySpec
 from widthwise.study.spec_file import SpecSource, parse_spec
 from widthwise.study.store import StoreWriter, create_store, writing
@@ -51,7 +52,8 @@ def run_study(
         source: from `load_spec` or `parse_spec`.
         store: the file; made if it does not exist.
         device: `cpu`, `cuda` or `auto`.
-        executor: where populations are trained: `Local()`, `Processes()`, `Ray()`.
+        executor: where populations are trained: `Local()`, `Processes()`, `Ray()`, or `Sharded()`, called in every
+            process of torchrun.
         population_size: members side by side, for a new store; None for as many as fit and end in time.
         population_minutes: how long a population may take by its estimate, for a new store; 8 unless said.
         listener: told how the run stands, now and then.
@@ -61,22 +63,36 @@ def run_study(
         ValueError: bad input of any kind; files are then as they were.
         TrainingError: training raised another error; the message says of which population. The store can be resumed.
     """
+    with led(executor, device) as mine:
+        if mine is None:
+            return read_study(store)
+        return _run(
+            source, store, device, mine, population_size, population_minutes, listener, checkpoint_seconds
+        )
+
+
+def _run(
+    source: SpecSource,
+    store: Path,
+    device: str,
+    executor: Executor,
+    population_size: int | None,
+    population_minutes: float | None,
+    listener: Listener | None,
+    checkpoint_seconds: float,
+) -> StoredStudy:
     if os.path.exists(store):
         require_same_spec(source, store)
         if [arm.name for arm in read_study(store).arms] != [arm.name for arm in expand_arms(source.spec)]:
             raise ValueError(
                 f"store {str(store)!r} is a search for constants, not a study's; give another --store"
             )
-        return resume_study(
-            store,
-            device=device,
-            executor=executor,
-            listener=listener,
-            checkpoint_seconds=checkpoint_seconds,
-        )
+        return _resume(store, device, executor, listener, checkpoint_seconds)
     with executor.open(device) as crew:
         corpus = load_text(source.spec)
-        sizing = Sizing(crew.device, tokens_of(corpus), crew.sharing, population_size, population_minutes)
+        sizing = Sizing(
+            crew.device, tokens_of(corpus), crew.sharing, population_size, population_minutes, crew.split
+        )
         swept = any(isinstance(arm.grid, RateSweep) for arm in expand_arms(source.spec))
         places = crew.places if swept else 1
         plan = crew.call(plan_study, source.spec, digest_of(corpus), sizing, places, None, None)
@@ -108,6 +124,15 @@ def resume_study(
     Raises:
         ValueError: not a store, its corpus has changed, no such device, or another process is writing it.
     """
+    with led(executor, device) as mine:
+        if mine is None:
+            return read_study(store)
+        return _resume(store, device, mine, listener, checkpoint_seconds)
+
+
+def _resume(
+    store: Path, device: str, executor: Executor, listener: Listener | None, checkpoint_seconds: float
+) -> StoredStudy:
     study = read_study(store)
     if not study.pending_populations() and not study.sweeping:
         if left_open(store):
@@ -129,6 +154,7 @@ class Sizing:
     sharing: int
     members: int | None
     minutes: float | None
+    split: int = 1
 
 
 def plan_study(
@@ -159,6 +185,7 @@ def plan_study(
         members=sizing.members,
         minutes=sizing.minutes,
         sharing=sizing.sharing,
+        split=sizing.split,
         places=places,
         measure=spec.measure,
         starts=len(spec.seeds) * len(expand_arms(spec)),
@@ -207,7 +234,7 @@ def _begin_round(writer: StoreWriter, study: StoredStudy, corpus_bytes: int, cre
         writer.record_sweeps(found.rows)
         return False
     first = study.rounds[0]
-    sizing = Sizing(crew.device, corpus_bytes, crew.sharing, first.members, first.minutes)
+    sizing = Sizing(crew.device, corpus_bytes, crew.sharing, first.members, first.minutes, crew.split)
     known = {trial.identity: trial.id for trial in study.trials.values()}
     plan = crew.call(plan_study, spec, study.corpus, sizing, crew.places, found, known)
     writer.add_round(plan, found.rows)

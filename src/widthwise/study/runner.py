@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from widthwise.train import Checkpoints, Corpus, Member, Outcome, Record
     from widthwise.train import Recipe as TrainRecipe
 
+Train = Callable[..., "tuple[Outcome, ...]"]
+"""Trains a population; see `train.train_population`."""
+
 CURVE_POINTS = 50
 """Points of a stored training curve; they observe a run and are no part of its identity."""
 
@@ -74,6 +77,7 @@ def train_trials(
     record: "Record | None" = None,
     micro_batches: int = 1,
     recompute: bool = False,
+    train: "Train | None" = None,
 ) -> list[TrialResult]:
     """Train the trials of one population side by side, in the order given.
 
@@ -83,6 +87,7 @@ def train_trials(
         progress: called now and then with the number of steps done.
         checkpoints, record: as `train_population` takes them.
         micro_batches, recompute: how a step's activations are kept small; see `train.ActivationPlan`.
+        train: in the place of `train_population`, as which it is called.
 
     Raises:
         torch.OutOfMemoryError: they do not fit on the device side by side.
@@ -90,7 +95,7 @@ def train_trials(
     from widthwise.train import ActivationPlan, train_population
 
     shared, members = training_inputs(trials, measure)
-    outcomes = train_population(
+    outcomes = (train_population if train is None else train)(
         shared,
         members,
         corpus,

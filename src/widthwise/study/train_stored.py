@@ -45,13 +45,14 @@ class Reporter(Protocol):
 class Bench:
     """Where populations are trained: the text, the device, how often their state is kept, and what is measured.
 
-    The text is None where a user's own function trains.
+    The text is None where a user's own function trains. `train` is None where this process trains whole populations.
     """
 
     corpus: "Corpus | None"
     device: "torch.device"
     checkpoint_seconds: float
     measure: MeasureSpec | None = None
+    train: runner.Train | None = None
 
 
 def train_stored(bench: Bench, task: Task, checkpoint: Path, reporter: Reporter) -> Trained | OutOfMemory:
@@ -80,6 +81,7 @@ def train_stored(bench: Bench, task: Task, checkpoint: Path, reporter: Reporter)
                 record=TaskRecord(task.population, reporter),
                 micro_batches=task.population.micro_batches,
                 recompute=task.population.recompute,
+                train=bench.train,
             )
         ),
         bench.device,

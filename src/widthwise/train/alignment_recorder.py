@@ -16,8 +16,8 @@ from widthwise.train.available import kept_bytes
 from widthwise.train.batches import validation_windows
 from widthwise.train.corpus import Corpus
 from widthwise.train.member import Member, Recipe
+from widthwise.train.placement import WholeTensors
 from widthwise.train.reference import Reference, current_reference, initial_reference
-from widthwise.train.spread import WholeTensors
 from widthwise.train.trainable import Trainable
 
 _NAME = "alignment"
@@ -46,14 +46,14 @@ class AlignmentRecorder:
         plan.require(recipe.model)
         self._plan, self._population = plan, population
         device = next(iter(population.parameters.values())).device
-        on_device, on_host = map(population.spread.least, kept_bytes(device))
+        on_device, on_host = map(population.placement.least, kept_bytes(device))
         self._start = initial_reference(
             recipe,
             members,
             population.parameters,
             device_bytes=on_device,
             host_bytes=on_host,
-            spread=population.spread,
+            placement=population.placement,
         )
         context = recipe.model.context
         windows_BxT1 = validation_windows(
@@ -72,7 +72,9 @@ class AlignmentRecorder:
     def before(self, step: int) -> None:
         """Called before a step is run."""
         if step in self._steps and Since.UPDATE in self._plan.since:
-            self._before = current_reference(self._population.parameters, spread=self._population.spread)
+            self._before = current_reference(
+                self._population.parameters, placement=self._population.placement
+            )
 
     def after(self, step: int) -> None:
         """Called after it."""
@@ -83,7 +85,7 @@ class AlignmentRecorder:
             assert reference is not None  # `before` was called
             self._gains_PxKxSxLx4[:, self._steps.index(step), series] = log_gains(
                 self._population.recipe.model,
-                WholeTensors(self._population.parameters, self._population.spread),
+                WholeTensors(self._population.parameters, self._population.placement),
                 reference,
                 multipliers=self._population.multipliers,
                 probe_BxT=self._probe_BxT,

@@ -17,7 +17,7 @@ from widthwise.models import PLAIN, LayerFunctions, ModelTensor, Weights
 from widthwise.optim import PopulationStep, has_triton
 from widthwise.train.member import Member, Precision, Recipe
 from widthwise.train.micro_batch import WHOLE, ActivationPlan, Losses, MicroBatches
-from widthwise.train.spread import UNDIVIDED
+from widthwise.train.placement import UNDIVIDED
 
 _DTYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16}
 
@@ -91,7 +91,7 @@ class Population:
     `multipliers` are the forward multipliers by name, [P], or None where all are 1.
     """
 
-    spread = UNDIVIDED
+    placement = UNDIVIDED
 
     def __init__(
         self,

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from widthwise.train.member import Member, Recipe
+from widthwise.train.placement import UNDIVIDED, Placement
 from widthwise.train.population import initial_tensor
-from widthwise.train.spread import UNDIVIDED, Spread
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def initial_reference(
     *,
     device_bytes: int | None = None,
     host_bytes: int | None = None,
-    spread: Spread = UNDIVIDED,
+    placement: Placement = UNDIVIDED,
 ) -> Reference:
     """The members' weights at step 0.
 
@@ -72,7 +72,7 @@ def initial_reference(
         initial: these weights, or this process's parts of them, [P, ...]; copied from, not kept.
         device_bytes: the most that the copy may take on the device; None for no bound.
         host_bytes: else on the host; beyond that nothing is kept, and tensors are drawn again when asked for.
-        spread: where the other parts are; parts are kept as parts, and what is asked for is whole.
+        placement: where the other parts are; parts are kept as parts, and what is asked for is whole.
     """
     positions, states = distinct_starts(members)
     device = next(iter(initial.values())).device
@@ -80,22 +80,22 @@ def initial_reference(
     firsts, rows = torch.tensor(positions, device=device), torch.tensor(states, device=device)
     if device_bytes is None or size <= device_bytes:
         kept = {name: tensor.detach().index_select(0, firsts) for name, tensor in initial.items()}
-        return Reference(firsts, rows, lambda name: spread.whole(name, kept[name]))
+        return Reference(firsts, rows, lambda name: placement.whole(name, kept[name]))
     if host_bytes is None or size <= host_bytes:
         held = {name: _on_host(tensor, positions) for name, tensor in initial.items()}
         return Reference(
-            firsts, rows, lambda name: spread.whole(name, held[name].to(device, non_blocking=True))
+            firsts, rows, lambda name: placement.whole(name, held[name].to(device, non_blocking=True))
         )
     tensors, beginners = recipe.model.tensors(), [members[position] for position in positions]
     return Reference(firsts, rows, lambda name: initial_tensor(tensors[name], name, beginners, device))
 
 
-def current_reference(parameters: Mapping[str, Tensor], *, spread: Spread = UNDIVIDED) -> Reference:
+def current_reference(parameters: Mapping[str, Tensor], *, placement: Placement = UNDIVIDED) -> Reference:
     """The weights as they are now, each member its own; a copy on the device, of this process's parts."""
     kept = {name: tensor.detach().clone() for name, tensor in parameters.items()}
     first = next(iter(kept.values()))
     everyone_P = torch.arange(len(first), device=first.device)
-    return Reference(everyone_P, everyone_P, lambda name: spread.whole(name, kept[name]))
+    return Reference(everyone_P, everyone_P, lambda name: placement.whole(name, kept[name]))
 
 
 def _on_host(tensor: Tensor, rows: Sequence[int]) -> Tensor:

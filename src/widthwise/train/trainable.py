@@ -10,13 +10,19 @@ import torch
 from torch import Tensor
 
 from widthwise.models import LayerFunctions
+from widthwise.optim import State
 from widthwise.train.member import Member, Recipe
 from widthwise.train.micro_batch import ActivationPlan, Losses
-from widthwise.train.spread import Spread
+from widthwise.train.placement import Placement
 
 
 class MemberOptimizer(Protocol):
     """The optimizer of P members; see `optim.PopulationStep`."""
+
+    @property
+    def state(self) -> dict[str, State]:
+        """Its state by tensor, this process's parts."""
+        ...
 
     @property
     def fused(self) -> bool:
@@ -90,7 +96,7 @@ class Trainable(Protocol):
         ...
 
     @property
-    def spread(self) -> Spread:
+    def placement(self) -> Placement:
         """Where the other parts are."""
         ...
 

@@ -46,21 +46,21 @@ class ShardedPopulation:
         activations: ActivationPlan = WHOLE,
     ) -> None:
         self.recipe, self.activations, self._members = recipe, activations, tuple(members)
-        self.spread = Shards.of(recipe.model, device)
-        self.piece = piece_of(recipe.batch, self.spread.processes, activations)
+        self.shards = self.placement = Shards.of(recipe.model, device)
+        self.piece = piece_of(recipe.batch, self.shards.processes, activations)
         self._module = ShardedModel(recipe.model, len(members))
-        self._module.shard_(self.spread)
+        self._module.shard_(self.shards)
         self._module.to_empty(device=device)
         for name, parameter in self._module.everything().items():
             start = initial_tensor(recipe.model.tensors()[name], name, members, torch.device("cpu"))
-            local(parameter).copy_(self.spread.part(name, start))
+            local(parameter).copy_(self.shards.part(name, start))
         self.parameters = {name: local(p) for name, p in self._module.everything().items()}
         self._checked = False
         decayed = any(n.decay for m in members for n in m.numbers.values())
         self.optimizer = sharded_step(
             recipe.update,
             self.parameters,
-            self.spread,
+            self.shards,
             rates=self._per_member("rate", device),
             epsilons=self._per_member("epsilon", device),
             decays=self._per_member("decay", device) if decayed else None,
@@ -97,7 +97,7 @@ class ShardedPopulation:
 
     def run(self, leaves: dict[str, Tensor], tokens_PxBxT1: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean losses [P] of a whole batch, the same on every process, and gradients of this process's parts."""
-        mine = tokens_PxBxT1.chunk(self.spread.processes, 1)[self.spread.rank]
+        mine = tokens_PxBxT1.chunk(self.shards.processes, 1)[self.shards.rank]
         pieces = mine.split(self.piece, dim=1)
         total_P = torch.zeros(mine.shape[0], device=mine.device)
         for piece in pieces:
@@ -111,7 +111,7 @@ class ShardedPopulation:
             assert self._checked or local(parameter).data_ptr() == self.parameters[name].data_ptr()
             gradients[name], parameter.grad = local(parameter.grad), None
         self._checked = True
-        return self.spread.mean(total_P), gradients
+        return self.shards.mean(total_P), gradients
 
     def losses(self, parameters: Mapping[str, Tensor], tokens_PxBxT1: Tensor) -> Tensor:
         """The mean next-token cross-entropy of each member, [P], of whole parameters."""
@@ -131,10 +131,10 @@ class ShardedPopulation:
 
         Every process takes as many of them as every other; the few that are left over, all of them take.
         """
-        processes, count = self.spread.processes, len(windows_NxT1)
+        processes, count = self.shards.processes, len(windows_NxT1)
         shared = count // processes * processes
-        mine = windows_NxT1[:shared].chunk(processes)[self.spread.rank] if shared else windows_NxT1[:0]
-        total_P = self.spread.summed(self._total(mine)) + self._total(windows_NxT1[shared:])
+        mine = windows_NxT1[:shared].chunk(processes)[self.shards.rank] if shared else windows_NxT1[:0]
+        total_P = self.shards.summed(self._total(mine)) + self._total(windows_NxT1[shared:])
         return total_P / count
 
     def _total(self, windows_NxT1: Tensor) -> Tensor:

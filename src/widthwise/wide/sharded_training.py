@@ -38,11 +38,6 @@ class ShardedTraining:
         self.recipe, self.members, self.device, self.steps = recipe, tuple(members), device, 0
         self.population = ShardedPopulation(recipe, members, device, activations=activations)
 
-    @property
-    def shards(self):
-        """How tensors lie over the processes."""
-        return self.population.spread
-
     @staticmethod
     def part(tensor: Tensor) -> Tensor:
         """This process's part."""
@@ -61,4 +56,4 @@ class ShardedTraining:
 
     def sizes(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The root mean square of each member's tensor, [P] float64: squares are summed over all parts first."""
-        return root_mean_squares({name: local(tensor) for name, tensor in tensors.items()}, self.shards)
+        return root_mean_squares({name: local(t) for name, t in tensors.items()}, self.population.shards)

@@ -65,7 +65,7 @@ def sequences_of(batch: int, processes: int) -> int:
 
 @dataclass(frozen=True)
 class Shards:
-    """A `train.spread.Spread` over all processes of the group.
+    """A `train.placement.Placement` over all processes of the group.
 
     Args:
         mesh: of one axis.
@@ -105,16 +105,16 @@ class Shards:
         length = part.shape[dimension]
         return dimension, self.rank * length, (self.rank + 1) * length
 
-    def spread(self, name: str, part: Tensor) -> DTensor:
+    def as_dtensor(self, name: str, part: Tensor) -> DTensor:
         """A tensor as PyTorch's own kind of one that is split, from this process's part."""
         return DTensor.from_local(part, self.mesh, [Shard(self.dimensions[name])], run_check=False)
 
     def whole(self, name: str, part: Tensor) -> Tensor:
-        """See `Spread`."""
-        return self.spread(name, part).full_tensor()
+        """See `Placement`."""
+        return self.as_dtensor(name, part).full_tensor()
 
     def summed(self, value: Tensor) -> Tensor:
-        """See `Spread`."""
+        """See `Placement`."""
         total = value.detach().clone()
         dist.all_reduce(total, group=self.mesh.get_group())
         return total
@@ -130,7 +130,7 @@ class Shards:
         return torch.where(least == torch.inf, 0.0, least)
 
     def least(self, number: int) -> int:
-        """See `Spread`."""
+        """See `Placement`."""
         found = torch.tensor(number, dtype=torch.int64, device=self.mesh.device_type)
         dist.all_reduce(found, dist.ReduceOp.MIN, group=self.mesh.get_group())
         return int(found)

@@ -11,8 +11,8 @@ from typing import Protocol
 from torch import Tensor
 
 
-class Spread(Protocol):
-    """How tensors are spread. All processes of a group call the same methods in the same order."""
+class Placement(Protocol):
+    """Where tensors are. All processes of a group call the same methods in the same order."""
 
     def whole(self, name: str, part: Tensor) -> Tensor:
         """All of a tensor [P, ...], from this process's part of it.
@@ -20,6 +20,10 @@ class Spread(Protocol):
         Args:
             name: of the model's tensor whose shape it has.
         """
+        ...
+
+    def part(self, name: str, whole: Tensor) -> Tensor:
+        """This process's part of a tensor [P, ...]."""
         ...
 
     def summed(self, value: Tensor) -> Tensor:
@@ -46,6 +50,10 @@ class Undivided:
         """The tensor itself."""
         return part
 
+    def part(self, name: str, whole: Tensor) -> Tensor:
+        """The tensor itself."""
+        return whole
+
     def summed(self, value: Tensor) -> Tensor:
         """The value itself."""
         return value
@@ -61,11 +69,11 @@ UNDIVIDED = Undivided()
 class WholeTensors(Mapping[str, Tensor]):
     """name -> a whole tensor, gathered when it is asked for and not kept."""
 
-    def __init__(self, parts: Mapping[str, Tensor], spread: Spread) -> None:
-        self._parts, self._spread = parts, spread
+    def __init__(self, parts: Mapping[str, Tensor], placement: Placement) -> None:
+        self._parts, self._placement = parts, placement
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._spread.whole(name, self._parts[name])
+        return self._placement.whole(name, self._parts[name])
 
     def __iter__(self):
         return iter(self._parts)
