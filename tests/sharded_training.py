@@ -185,6 +185,19 @@ def reports_are_the_same() -> None:
                         assert abs(getattr(point, field) / value - 1) < 1e-9, (point, other)
 
 
+def an_infinite_part_is_everyones() -> None:
+    """A moment that overflows in the last process's part alone is found by all, at the same step."""
+    recipe, crowd = recipe_of(), members(rates=(0.02, 0.05))
+    population = ShardedPopulation(recipe, crowd, CPU)
+    nothing = {name: torch.zeros_like(part) for name, part in population.parameters.items()}
+    population.optimizer.step_(nothing, factor=1.0)
+    if dist.get_rank() == dist.get_world_size() - 1:
+        nothing["readout"][1, 0, 0] = torch.inf
+    for _ in range(2):
+        population.optimizer.step_(nothing, factor=1.0)
+    assert [found_P.tolist() for found_P in population.optimizer.non_finite_steps()] == [[0, 2], [0, 2]]
+
+
 class KilledError(Exception):
     """A training that was killed."""
 
@@ -266,6 +279,7 @@ def main(folder: Path, phase: str) -> None:
             case "train":
                 measurements_are_the_same()
                 reports_are_the_same()
+                an_infinite_part_is_everyones()
                 all_have_the_same(trainings_are_the_same())
                 train_until(folder / "population-1", 40)
             case "resume":

@@ -71,7 +71,7 @@ def test_a_run_whose_writer_failed_goes_on_in_another_number_of_processes(
     folder: Path, processes: int
 ) -> None:
     store = folder / f"failed-{processes}.sqlite"
-    done = run_torchrun(2, str(TESTS / "study_sharded.py"), str(folder / "spec.yaml"), str(store))
+    done = run_torchrun(2, str(TESTS / "study_sharded.py"), str(folder / "spec.yaml"), str(store), "fails")
     assert done.returncode != 0
     assert "the writer is gone" in done.stderr
     assert read_study(store).pending_populations()
@@ -83,6 +83,18 @@ def test_a_run_whose_writer_failed_goes_on_in_another_number_of_processes(
     assert "gone on with from step 20" in gone_on.stderr
     same_results(store, folder / "one.sqlite")
     assert not list(folder.glob(f"{store.name}.checkpoints"))
+
+
+@pytest.mark.slow
+def test_what_no_process_has_memory_for_goes_on_in_halves(folder: Path) -> None:
+    store = folder / "small.sqlite"
+    done = run_torchrun(2, str(TESTS / "study_sharded.py"), str(folder / "spec.yaml"), str(store), "small")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "do not fit on the device together" in done.stderr
+    found, expected = read_study(store), read_study(folder / "one.sqlite")
+    assert len(found.populations) > len(expected.populations)
+    for one, other in zip(found.trials.values(), expected.trials.values(), strict=True):
+        assert (one.identity, one.status, one.step) == (other.identity, other.status, other.step)
 
 
 @pytest.mark.slow
