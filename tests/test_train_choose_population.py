@@ -22,11 +22,14 @@ from widthwise.train import (
     choose_population,
     member_memory,
     population_for,
+    program_memory,
+    proof_copy,
     throughput_of,
 )
 from widthwise.train.available import free_bytes, host_bytes
 from widthwise.train.memory_sums import ProgramMemory, Term
 from widthwise.train.micro_batch import divisors
+from widthwise.train.proof_copy import copy_device
 from widthwise.train.throughput import CPU, KNOWN_DEVICES, UNKNOWN_CUDA, step_flops, step_seconds
 
 H200 = throughput_of("NVIDIA H200", cuda=True)
@@ -142,6 +145,58 @@ def test_what_is_chosen_fits(width: int, magnitude: float, margin: float) -> Non
     whole = need(of)
     if chosen.activations == WHOLE:
         assert (chosen.members + 1) * whole > int(available * (1 - margin))
+
+
+@pytest.mark.parametrize("width", [1024, 4096])
+def test_a_copy_for_the_proof_that_has_no_room_is_on_the_host(width: int) -> None:
+    """Sooner than that a batch is cut; to the byte, of the device and of the host."""
+    of = recipe(width)
+    memory = member_memory(of, RECORDED)
+    state = sum(term.bytes for term in memory.standing if term.name != "numbers of its own")
+    assert memory.copied == state  # weights, moments, copies of lower precision, losses
+    # What is left: the step, and what validation holds beside it.
+    own = 10 * 4 * len(of.model.tensors())
+    assert memory.without_copy == state + own + memory.peak.bytes + memory.between[0].bytes
+    assert memory.without_copy < memory.bytes
+    least, copied = memory.without_copy, memory.copied
+    chosen = choose(of, least, host_bytes=copied)
+    assert (chosen.members, chosen.activations, chosen.bytes) == (1, WHOLE, least)
+    assert choose(of, least - 1, host_bytes=copied).activations != WHOLE
+    with pytest.raises(ValueError, match="needs"):
+        choose(of, least, host_bytes=copied - 1)
+    three = choose(of, 3 * least, at_least=3, host_bytes=3 * copied)
+    assert (three.members, three.activations, three.bytes) == (3, WHOLE, 3 * least)
+    # As long as one fits with its copy, nothing is what it was not.
+    assert choose(of, need(of), host_bytes=copied) == choose(of, need(of))
+
+
+@settings(max_examples=25)
+@given(st.sampled_from([128, 1024, 4096]), st.floats(10, 12), st.booleans())
+def test_what_was_chosen_with_room_for_the_copy_has_it(width: int, magnitude: float, host: bool) -> None:
+    """When weights and text are on the device, and the rest of a program is not yet."""
+    of, available = recipe(width), int(10**magnitude)
+    program = program_memory(of, RECORDED, corpus_bytes=10**8, data_seeds=2)
+    options = {"margin": 0.1, "program": program, "host_bytes": 10**12 if host else 0}
+    try:
+        chosen = choose(of, available, **options)
+    except ValueError:
+        return
+    execution = replace(RECORDED, activations=chosen.activations)
+    memory = member_memory(of, execution)
+    there = chosen.members * sum(term.bytes for term in memory.standing)
+    there += sum(
+        term.bytes for term in program.terms if term.name in ("training tokens", "starts of sequences")
+    )
+    copied = chosen.members * memory.copied
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(proof_copy, "free_bytes", lambda device: available - there)
+        where = copy_device(of, execution, torch.device("cuda"), members=chosen.members, copied=copied)
+        fits = chosen.bytes == program.bytes + chosen.members * memory.bytes
+        if fits:
+            assert where.type == "cuda"
+        patched.setattr(proof_copy, "free_bytes", lambda device: copied + chosen.members * memory.peak.bytes)
+        where = copy_device(of, execution, torch.device("cuda"), members=chosen.members, copied=copied)
+        assert where.type == "cpu"
 
 
 def test_a_population_of_a_given_size() -> None:

@@ -131,6 +131,21 @@ def test_pieces_and_recomputing_are_recorded_too(activations: ActivationPlan) ->
         np.testing.assert_allclose(curve(one), curve(other), rtol=1e-2)
 
 
+def test_a_proof_against_a_copy_on_the_host_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_device = train(HEALTHY)
+    asked: list[int] = []
+
+    def on_host(*_: Any, copied: int, **__: Any) -> torch.device:
+        asked.append(copied)
+        return torch.device("cpu")
+
+    monkeypatch.setattr(sys.modules[Stage.__module__], "copy_device", on_host)
+    assert train(HEALTHY) == on_device
+    # Weights and two moments in float32, copies of matrices in bfloat16.
+    assert len(asked) == 1
+    assert 14 < asked[0] / (4 * MODEL.parameter_count) < 14.5
+
+
 @pytest.fixture
 def little_memory() -> Iterator[None]:
     """700 MiB beyond what is in use: four of the members below, not eight."""

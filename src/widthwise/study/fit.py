@@ -75,6 +75,7 @@ def fit(
             execution=execution,
             program=program,
             at_most=trials,
+            host_bytes=gpu.bytes,
         )
     except ValueError:  # a single member does not fit
         sharding = None if gpu.capability is None else shard(recipe, gpu, execution, program.bytes)

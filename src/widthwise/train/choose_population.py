@@ -16,10 +16,8 @@ from widthwise.train.member import Recipe
 from widthwise.train.memory import member_memory, program_memory
 from widthwise.train.memory_sums import ProgramMemory, readable
 from widthwise.train.micro_batch import ActivationPlan, divisors
+from widthwise.train.proof_copy import MARGIN
 from widthwise.train.throughput import Throughput, step_seconds
-
-MARGIN = 0.1
-"""The share of available memory left free: for fragmentation, and for what the sum of terms does not know."""
 
 SECONDS_LIMIT = 480.0
 """How long a population may take by its estimate: what a kill costs at most, and how often results come in."""
@@ -57,8 +55,12 @@ def choose_population(
     seconds_limit: float = SECONDS_LIMIT,
     at_least: int = 1,
     at_most: int | None = None,
+    host_bytes: int = 0,
 ) -> PopulationChoice:
     """The largest population that fits and ends in time.
+
+    Where a plan does not fit with a copy of all that a recorded step changes, against which it is proven, the copy is
+    on the host (`proof_copy`): that costs seconds, while the next plan costs more of every step.
 
     Args:
         available_bytes: of the device, for everything.
@@ -69,6 +71,7 @@ def choose_population(
         seconds_limit: of the whole training; one member may take longer.
         at_least: members that have to fit, however the batch is cut.
         at_most: members that there are; None for no bound.
+        host_bytes: what the host has for the copy.
 
     Raises:
         ValueError: a margin outside [0, 1), or fewer than `at_least` members fit.
@@ -89,8 +92,12 @@ def choose_population(
     usable = int(available_bytes * (1 - margin)) - program.bytes
     for plan, enough in _plans(recipe):
         chosen = replace(execution, activations=plan)
-        each = member_memory(recipe, chosen).bytes
+        memory = member_memory(recipe, chosen)
+        each = memory.bytes
         members = usable // each
+        if members < at_least and memory.copied:
+            each = memory.without_copy
+            members = min(usable // each, host_bytes // memory.copied)
         if at_most is not None:
             members = min(members, at_most)
         if members < at_least or (enough and not _fills(recipe, members, plan, rate)):
@@ -98,7 +105,7 @@ def choose_population(
         seconds = recipe.schedule.steps * step_seconds(recipe, chosen, rate)
         members = int(min(members, max(at_least, seconds_limit / seconds)))
         return PopulationChoice(members, plan, program.bytes + members * each, members * seconds)
-    raise ValueError(_too_large(recipe, execution, program, available_bytes, margin, at_least))
+    raise ValueError(_too_large(recipe, execution, program, available_bytes, margin, at_least, host_bytes))
 
 
 def _plans(recipe: Recipe) -> Iterator[tuple[ActivationPlan, bool]]:
@@ -124,10 +131,12 @@ def _too_large(
     available: int,
     margin: float,
     members: int,
+    host: int,
 ) -> str:
     model = recipe.model
     plans = (plan for plan, _ in _plans(recipe))
-    smallest = min(member_memory(recipe, replace(execution, activations=plan)).bytes for plan in plans)
+    each = (member_memory(recipe, replace(execution, activations=plan)) for plan in plans)
+    smallest = min(m.without_copy if members * m.copied <= host else m.bytes for m in each)
     what = "a model" if members == 1 else f"{members} models"
     need = "needs" if members == 1 else "need"
     remedy = "a smaller width, depth or context" if members == 1 else "a smaller population size"
@@ -164,9 +173,11 @@ def population_for(
     """
     execution = execution_for(recipe, device)
     exact = None if members is None else min(members, at_most)
+    on_device, on_host = kept_bytes(device)
     return choose_population(
         recipe,
         available_bytes=free_bytes(device) // sharing,
+        host_bytes=on_host // sharing,
         rate=rate,
         execution=execution,
         program=program_memory(
@@ -175,7 +186,7 @@ def population_for(
             corpus_bytes=corpus_bytes,
             data_seeds=data_seeds,
             starts=min(starts, at_most),
-            starts_bytes=kept_bytes(device)[0] // sharing,
+            starts_bytes=on_device // sharing,
             device_bytes=total_bytes(device),
         ),
         seconds_limit=seconds_limit,

@@ -130,12 +130,18 @@ def program_memory(
     ]  # fmt: skip
     if recipe.alignment is not None:
         terms += measuring_terms(recipe, recipe.alignment, starts, starts_bytes)
+    return ProgramMemory((*terms, *running_terms(execution)))
+
+
+def running_terms(execution: Execution) -> list[Term]:
+    """What a program has on a device from its first step on."""
+    terms: list[Term] = []
     if execution.cuda:
         terms.append(Term("workspaces of matrix products", WORKSPACES, "32 MiB x 3 streams"))
         terms.append(Term("loaded kernels", LOADED, "assumed"))
     if execution.kernels:
         terms.append(Term("logits", LOGITS, "at most, a piece at a time"))
-    return ProgramMemory(tuple(terms))
+    return terms
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class MemberMemory:
         moments: of a training step, one of which is the peak.
         between: held beside what stands between steps, when alignment is measured, and when training is over, on
             held-out windows; a recorded step keeps its peak meanwhile.
-        snapshot: of what a step changes, where it is recorded.
+        snapshot: of what a step changes, where it is recorded: a copy for the proof, on the device if it has room.
     """
 
     standing: tuple[Term, ...]
@@ -66,17 +66,28 @@ class MemberMemory:
         return max(self.moments, key=lambda moment: moment.bytes)
 
     @property
+    def copied(self) -> int:
+        """The copy of all that a recorded step changes, against which it is proven."""
+        return 0 if self.snapshot is None else self.snapshot.bytes
+
+    @property
     def training(self) -> int:
-        """The most that is held while training; a recorded step is proven against a copy of all that it changes."""
-        held = sum(term.bytes for term in self.standing) + self.peak.bytes
-        return held + (0 if self.snapshot is None else self.snapshot.bytes)
+        """The most that is held while training, the copy included."""
+        return sum(term.bytes for term in self.standing) + self.peak.bytes + self.copied
 
     @property
     def bytes(self) -> int:
-        """The most that is held at any time."""
+        """The most that is held at any time, the copy being on the device."""
+        return max(self.training, self.without_copy)
+
+    @property
+    def without_copy(self) -> int:
+        """The most that is held at any time, the copy being on the host."""
         standing = sum(term.bytes for term in self.standing)
         recorded = 0 if self.snapshot is None else self.peak.bytes
-        return max(self.training, *(standing + recorded + moment.bytes for moment in self.between))
+        return max(
+            standing + self.peak.bytes, *(standing + recorded + moment.bytes for moment in self.between)
+        )
 
     def __str__(self) -> str:
         terms = [*self.standing, *([] if self.snapshot is None else [self.snapshot])]

@@ -16,10 +16,12 @@ from widthwise.train.alignment_recorder import AlignmentRecorder
 from widthwise.train.batches import validation_windows
 from widthwise.train.compaction import pays
 from widthwise.train.corpus import Corpus
+from widthwise.train.execution import execution_for
 from widthwise.train.host_batches import AnyBatches
 from widthwise.train.member import Divergence, Member, Outcome, Recipe
 from widthwise.train.micro_batch import ActivationPlan
 from widthwise.train.population import Population
+from widthwise.train.proof_copy import copy_device
 from widthwise.train.step import TrainingStep
 from widthwise.train.step_graph import (
     CAPTURED_FROM,
@@ -80,7 +82,9 @@ class Stage:
             self._step.restore_(start.tensors, done=start.done)
             if self._alignment is not None:
                 self._alignment.restore_(start.tensors)
-        self._advance = stepper(self._step, self._engine, single=self._measured_soon())
+        self._advance = stepper(
+            self._step, self._engine, single=self._measured_soon(), copy=self._copy_device()
+        )
         self._began, self._seconds_to_first = began, 0.0
         self._steps = self._first_steps = 0
 
@@ -147,6 +151,14 @@ class Stage:
             )
             if ended or finding is not None
         }
+
+    def _copy_device(self) -> torch.device | None:
+        """Where a proof's copy is kept; None where there is no proof."""
+        if not self._engine.captured:
+            return None
+        job, copied = self._job, sum(tensor.nbytes for tensor in self._step.tensors())
+        execution = execution_for(job.recipe, job.device, activations=job.activations, engine=self._engine)
+        return copy_device(job.recipe, execution, job.device, members=len(self.members), copied=copied)
 
     def _measured_soon(self) -> bool:
         """Whether one of the steps that a proof would run in a row is one to measure around."""

@@ -60,11 +60,14 @@ def engine_for(recipe: Recipe, population: Trainable) -> Engine:
     return Engine(captured=captured, compiled=compiled)
 
 
-def stepper(step: TrainingStep, engine: Engine, *, single: bool = False) -> Callable[[], int]:
+def stepper(
+    step: TrainingStep, engine: Engine, *, single: bool = False, copy: torch.device | None = None
+) -> Callable[[], int]:
     """A function that trains on and returns by how many steps, one but for the first call of a recorded step.
 
     Args:
         single: one step at the first call too; what a proof trained is then done again.
+        copy: where a proof keeps the state that it began with; None for where the state is.
 
     Raises:
         ValueError: a recorded step is asked for where the optimizer's kernels do not run.
@@ -81,21 +84,21 @@ def stepper(step: TrainingStep, engine: Engine, *, single: bool = False) -> Call
             "a captured step needs the optimizer's kernels, which need CUDA, Triton and an update that they have: "
             "leave captured at False"
         )
-    return CapturedStep(step, single=single)
+    return CapturedStep(step, single=single, copy=copy)
 
 
 class CapturedStep:
     """A training step as one CUDA graph, proven on its first call, which trains `PROVEN_STEPS`, or one if `single`."""
 
-    def __init__(self, step: TrainingStep, *, single: bool = False) -> None:
-        self._step, self._single = step, single
+    def __init__(self, step: TrainingStep, *, single: bool = False, copy: torch.device | None = None) -> None:
+        self._step, self._single, self._copy = step, single, copy
         self._replay: Callable[[], None] | None = None
 
     def __call__(self) -> int:
         if self._replay is not None:
             self._replay()
             return 1
-        start = [tensor.clone() for tensor in self._step.tensors()]
+        start = [tensor.to(self._copy or tensor.device, copy=True) for tensor in self._step.tensors()]
         self._replay = self._proven(start)
         if not self._single:
             return PROVEN_STEPS
@@ -110,11 +113,10 @@ class CapturedStep:
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(2):
-                _restore(step.tensors(), start)
                 for _ in range(PROVEN_STEPS):
                     step.run()
                 ends.append(_fingerprint(step, first))
-            _restore(step.tensors(), start)
+                _restore(step.tensors(), start)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
