@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from study_example import DIGEST, one_thread, tiny_source, write_corpus
+from study_example import DIGEST, command, one_thread, tiny_source, write_corpus
 from widthwise.records import (
     Magnitude,
     StoredStudy,
@@ -226,7 +226,7 @@ def test_a_width_that_does_not_fit(
     spec = load_spec("paper-widths").spec
     spec = spec.model_copy(update={"widths": (width,), "arms": spec.arms[:1]})
     monkeypatch.setattr("widthwise.train.device_bytes", lambda device: int(gib * 2**30))
-    sizes = FittingSizes(CPU, corpus_tokens=10**6, data_seeds=1, measure=spec.measure)
+    sizes = FittingSizes(CPU, corpus_bytes=10**6, data_seeds=1, measure=spec.measure)
     with pytest.raises(ValueError, match=says):
         expand(spec, corpus=DIGEST, population_size=sizes)
 
@@ -234,7 +234,7 @@ def test_a_width_that_does_not_fit(
 def test_one_gpu_holds_all_fourteen(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = load_spec("paper-widths").spec
     monkeypatch.setattr("widthwise.train.device_bytes", lambda device: 139 * 2**30)
-    sizes = FittingSizes(CPU, corpus_tokens=10**6, data_seeds=1, measure=spec.measure)
+    sizes = FittingSizes(CPU, corpus_bytes=10**6, data_seeds=1, measure=spec.measure)
     found = expand(spec, corpus=DIGEST, population_size=sizes)
     assert len(found.cells) == 14 * 16
     assert all(len(trials) == 1 for trials in found.populations)
@@ -244,6 +244,30 @@ def test_one_gpu_holds_all_fourteen(monkeypatch: pytest.MonkeyPatch) -> None:
         train_wide.runner.train_recipe(recipe, spec.measure), train_wide.storage_of(recipe)
     )
     assert needed / 2**30 < 130
+
+
+def test_the_plan_of_fourteen_widths() -> None:
+    """On one H200, the estimate's parts by hand; no H100 holds it, and the refusal says what does."""
+    found = command("study", "plan", "paper-widths", "--gpu", "h200", "--format", "json")
+    assert found.exit_code == 0, found.stderr
+    plan = json.loads(found.stdout)
+    assert plan["trials"] == plan["populations"]
+    assert (
+        {shape["fit"]["gpus"] for shape in plan["shapes"]}
+        == {shape["fit"]["members"] for shape in plan["shapes"]}
+        == {1}
+    )
+    assert any("layer by layer, blocks are computed twice" in line for line in plan["assumptions"])
+    (adam,) = (s for s in plan["shapes"] if (s["width"], s["optimizer"]) == (16384, "adam"))
+    tokens, matrices = 4 * 512, 8 * 12 * 16384**2
+    flops = tokens * (8 * (matrices + 32101 * 16384) - 2 * 32101 * 16384 + 8 * 8 * 512 * 16384)
+    seconds = (flops / 785e12 + 14 * adam["parameters"] / 4.27e12) / 0.85
+    assert adam["fit"]["step_seconds"] == pytest.approx(seconds, rel=1e-9)
+    measured = 5 * 2 * adam["parameters"] * 512 / 50e12
+    assert adam["gpu_seconds"] == pytest.approx(adam["trials"] * (0.5 + measured + 10 * seconds), rel=1e-9)
+    refused = command("study", "plan", "paper-widths", "--gpu", "h100")
+    assert refused.exit_code == 2
+    assert "one h100 has 79 GiB: one H200 (139 GiB) has it" in refused.stderr
 
 
 def test_no_memory_is_a_failure_of_one_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

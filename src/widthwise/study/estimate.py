@@ -14,6 +14,7 @@ from widthwise.study.arms import expand_arms
 from widthwise.study.compose import PopulationSize, even_parts, shape_key
 from widthwise.study.expand import StudyPlan, expand
 from widthwise.study.fit import Fit, fit
+from widthwise.study.fit_wide import fit_wide
 from widthwise.study.gpu import Gpu
 from widthwise.study.horizon import non_embedding
 from widthwise.study.own_spec import OwnSpec
@@ -22,6 +23,7 @@ from widthwise.study.recipe import Recipe
 from widthwise.study.sharded_memory import MOST_GPUS
 from widthwise.study.spec import StudySpec
 from widthwise.study.sweep_rounds import expected_runs
+from widthwise.study.train_wide import is_wide
 
 if TYPE_CHECKING:
     from widthwise.train import Recipe as TrainRecipe
@@ -166,14 +168,17 @@ class _Sizes:
         shared = train_recipe(recipe, self._spec.measure)
         tokens = shared.schedule.steps * shared.batch * shared.model.context
         seeds = len(self._spec.seeds)
-        chosen = fit(
-            shared,
-            self._gpu,
-            trials=trials * self._times,
-            corpus_bytes=tokens if self._spec.tokenizer is None else 2 * tokens,
-            seeds=seeds,
-            starts=seeds * self._arms,
-        )
+        if is_wide(recipe):
+            chosen = fit_wide(recipe, shared, self._gpu)
+        else:
+            chosen = fit(
+                shared,
+                self._gpu,
+                trials=trials * self._times,
+                corpus_bytes=tokens if self._spec.tokenizer is None else 2 * tokens,
+                seeds=seeds,
+                starts=seeds * self._arms,
+            )
         shape = shape_key(recipe)
         self.found[shape], self.kinds[shape] = (shared, chosen), recipe["optimizer"]["kind"]
         if chosen is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from widthwise.study.estimate import ShapeEstimate, StudyEstimate
 from widthwise.study.fit import LAUNCH_SECONDS, SHARDED_SHARE, START_SECONDS
+from widthwise.study.fit_wide import BLOCK_SECONDS, TRIAL_SECONDS
 
 KIND, VERSION = "widthwise study estimate", 1
 GIB = 2**30
@@ -45,7 +46,13 @@ def assumptions(estimate: StudyEstimate) -> list[str]:
             "rates that are planned while the study runs are counted as many as simulated searches took, each in one "
             "population, though they come in rounds"
         )
-    if gpu.capability is not None:
+    wide = [shape.fit is not None and shape.fit.layer_major for shape in estimate.shapes]
+    if any(wide):
+        lines.append(
+            f"layer by layer, blocks are computed twice, a step takes at least {1e3 * BLOCK_SECONDS:g} ms a block, "
+            f"and a trial {TRIAL_SECONDS:g} s and its measurements beside its steps"
+        )
+    if gpu.capability is not None and not all(wide):
         lines.insert(
             2,
             f"a step takes at least {1e3 * LAUNCH_SECONDS:g} ms a block, and a population {START_SECONDS:g} s to begin",

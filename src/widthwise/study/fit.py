@@ -26,6 +26,8 @@ class Fit:
         bytes: on each GPU, of the largest population.
         step_seconds: one member's share of a step, times the GPUs it is on.
         floor_seconds: no step is shorter, however few its members.
+        start_seconds: of a population, before its first step and after its last one, where steps have a floor.
+        layer_major: whether it is trained layer by layer.
     """
 
     members: int
@@ -35,10 +37,12 @@ class Fit:
     bytes: int
     step_seconds: float
     floor_seconds: float
+    start_seconds: float = START_SECONDS
+    layer_major: bool = False
 
     def gpu_seconds(self, members: int, steps: int) -> float:
         """Of one population, over all its GPUs."""
-        start = START_SECONDS if self.floor_seconds else 0.0
+        start = self.start_seconds if self.floor_seconds else 0.0
         return self.gpus * start + steps * max(members * self.step_seconds, self.floor_seconds)
 
 

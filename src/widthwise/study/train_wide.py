@@ -60,26 +60,38 @@ def needed_bytes(recipe: "TrainRecipe", storage: "Storage") -> int:
     return max(budget.total, measured)
 
 
-def wide_size(recipe: Recipe, device: "torch.device", measure: MeasureSpec | None) -> PopulationSize:
-    """The population of such a trial: it alone, if it fits.
+def require_room(recipe: "TrainRecipe", storage: "Storage", *, there: int, where: str) -> int:
+    """What a trial takes, in bytes, checked against what there is.
 
     Raises:
-        ValueError: it does not; the message says which named machine has what it takes, or what would.
+        ValueError: it is more; the message says which named machine has it, or what would.
     """
     from widthwise.models import Transformer
-    from widthwise.train import device_bytes
     from widthwise.wide import machine_for
 
-    shared, storage = runner.train_recipe(recipe, measure), storage_of(recipe)
-    assert isinstance(shared.model, Transformer)
-    need, there = needed_bytes(shared, storage), device_bytes(device)
+    assert isinstance(recipe.model, Transformer)  # checked with the specification
+    need = needed_bytes(recipe, storage)
     if need > there:
-        machine = machine_for(shared.model, shared.update, storage, batch=shared.batch)
+        machine = machine_for(recipe.model, recipe.update, storage, batch=recipe.batch)
         raise ValueError(
-            f"width {shared.model.width} ({shared.model.parameter_count / 1e9:.3g} billion parameters) takes "
-            f"{need / 2**30:.3g} GiB layer by layer, and this {device.type} device has {there / 2**30:.3g} GiB: "
+            f"width {recipe.model.width} ({recipe.model.parameter_count / 1e9:.3g} billion parameters) takes "
+            f"{need / 2**30:.3g} GiB layer by layer, and {where} has {there / 2**30:.3g} GiB: "
             f"{machine.name} ({machine.gib:g} GiB) has it; or leave the width out"
         )
+    return need
+
+
+def wide_size(recipe: Recipe, device: "torch.device", measure: MeasureSpec | None) -> PopulationSize:
+    """The population of such a trial: it alone.
+
+    Raises:
+        ValueError: it does not fit; see `require_room`.
+    """
+    from widthwise.train import device_bytes
+
+    storage = storage_of(recipe)
+    where = f"this {device.type} device"
+    require_room(runner.train_recipe(recipe, measure), storage, there=device_bytes(device), where=where)
     return PopulationSize(1, storage.micro_batches)
 
 
