@@ -13,9 +13,10 @@ from study_example import command, snapshot, tiny_source
 from widthwise.study import load_spec, parse_spec
 from widthwise.study.estimate import StudyEstimate, estimate_study
 from widthwise.study.expand import expand, expand_arms
-from widthwise.study.gpu import GPUS, gpu_named
+from widthwise.study.fit import Fit, fit
+from widthwise.study.gpu import GPUS, Gpu, gpu_named
 from widthwise.study.sharded_memory import SPLIT_TERMS, sharded_bytes
-from widthwise.train import execution_on, member_memory
+from widthwise.train import Recipe, execution_on, member_memory
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 PARAMETERS = {
@@ -117,6 +118,36 @@ def test_a_tiny_study_by_hand() -> None:
     assert found.populations == 2
     assert found.hours * 3600 == pytest.approx(2 * (10 + 4 * 0.14e-3))
     assert found.dollars == 2 * found.hours
+
+
+def test_what_a_gpu_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every trial of a shape and every one of a search, the text's bytes, and one start for each arm and seed."""
+    asked: list[tuple[int, dict[str, int]]] = []
+
+    def recorded(recipe: Recipe, gpu: Gpu, **given: int) -> Fit | None:
+        asked.append((recipe.model.width, given))
+        return fit(recipe, gpu, **given)
+
+    monkeypatch.setattr("widthwise.study.estimate.fit", recorded)
+    arms = [{"parameterization": "mup", "rates": "full", "constants": ["default", "searched"]}]
+    tokenizer = {"file": "not-read.model", "vocabulary": 300}
+    estimate(arms=arms, tokenizer=tokenizer, constants_search={"trials": 50})
+    text = 4 * 2 * 8 * 2  # steps of two windows of 8 tokens, of two bytes each
+    both = {"corpus_bytes": text, "seeds": 2, "starts": 2 * 2}
+    search = {"trials": 50, "corpus_bytes": text, "seeds": 1, "starts": 1}
+    assert asked == [(8, {"trials": 16, **both}), (16, {"trials": 16, **both}), (8, search)]
+    asked.clear()
+    estimate(arms=arms[:1], widths=[8])
+    assert asked[0][1]["corpus_bytes"] == text // 2
+
+
+def test_every_gpu_of_a_sharded_model_begins() -> None:
+    """10 s on each of three, and steps as long as their one member's; no step is shorter than the launches."""
+    sharded = Fit(1, 1, recompute=False, gpus=3, bytes=0, step_seconds=0.5, floor_seconds=0.1)
+    assert sharded.gpu_seconds(1, 100) == 3 * 10 + 100 * 0.5
+    assert replace(sharded, gpus=1).gpu_seconds(1, 100) == 10 + 50
+    assert replace(sharded, floor_seconds=1.0).gpu_seconds(1, 100) == 30 + 100
+    assert replace(sharded, floor_seconds=0.0).gpu_seconds(1, 100) == 50  # of a CPU, which compiles nothing
 
 
 def test_every_population_fits_and_one_more_member_would_not() -> None:
