@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmark_modules import BENCHMARKS
 from study_example import command, invented_store, snapshot, tiny_source, wide
+from widthwise.records import read_study, unfinished
 from widthwise.study import arm_axes
 from widthwise.study.spec_file import SpecSource
 
@@ -65,24 +67,24 @@ def test_several_bases_say_their_numbers() -> None:
     assert epsilons == ["per-layer 1e-12", "per-layer 1e-06"]
 
 
+def invented_loss(arm: str, width: int, rate: float, seed: int) -> float:
+    octaves = math.log2(width / 8)
+    best = -7.3 - (octaves if "global" in arm else 0.0)
+    level = (
+        2
+        + 0.5 ** (octaves / 2)
+        + (0.1 if "mup" in arm else 0.0)
+        + (0.05 + 0.01 * octaves) * ("global" in arm)
+    )
+    level -= {"standard": 0.01, "mup": 0.05}[arm.split("-")[0]] if "optimal" in arm else 0.0
+    jitter = random.Random(f"{arm}/{width}/{rate}/{seed}").gauss(0, 2e-4)
+    return level + 0.03 * (math.log2(rate) - best) ** 2 + jitter
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Standard beats muP by 0.1, its global rate falls as width^-1 and costs 0.05, tuned constants gain muP more."""
     path = tmp_path_factory.mktemp("claims") / "s.sqlite"
-
-    def loss(arm: str, width: int, rate: float, seed: int) -> float:
-        octaves = math.log2(width / 8)
-        best = -7.3 - (octaves if "global" in arm else 0.0)
-        level = (
-            2
-            + 0.5 ** (octaves / 2)
-            + (0.1 if "mup" in arm else 0.0)
-            + (0.05 + 0.01 * octaves) * ("global" in arm)
-        )
-        level -= {"standard": 0.01, "mup": 0.05}[arm.split("-")[0]] if "optimal" in arm else 0.0
-        jitter = random.Random(f"{arm}/{width}/{rate}/{seed}").gauss(0, 2e-4)
-        return level + 0.03 * (math.log2(rate) - best) ** 2 + jitter
-
     arms = paper_spec().spec.arms
     invented_store(
         path,
@@ -91,7 +93,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
             arms=[a.model_dump(mode="json", exclude_none=True) for a in arms[:2]],
             learning_rates={"lowest": "2^-14", "highest": "2^-4"},
         ),
-        loss,
+        invented_loss,
     )
     return path
 
@@ -124,6 +126,8 @@ def test_claims_as_a_document(store: Path) -> None:
     assert "| -1 | -1/2 |" in row
     assert row.endswith("| −0.94, −0.95 |")
     assert "| adam | standard | paper, 16384 | 2.625 | 2.576 | 2.572 |" in text
+    assert "| widths | 128 to 16,384, fourteen of them | 8, 16, 32 |" in text
+    assert "| tiny | 6 of 6 | 352 completed |" in text
     assert "three widths determine the loss law" in text
     for line in text.splitlines():
         assert not line.startswith("|") or line.endswith("|")
@@ -136,3 +140,110 @@ def test_a_store_of_too_little_is_refused(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "tiny': no prescription has finished all of its widths" in result.stderr
     assert result.stdout == ""
+
+
+# Several stores, and stores that are not finished
+
+
+def part(
+    path: Path, arms: list[dict[str, object]], *, populations: int | None = None, **changes: object
+) -> Path:
+    rates = {"lowest": "2^-14", "highest": "2^-4"}
+    source = wide(anchor="absolute", arms=arms, learning_rates=rates, **changes)
+    invented_store(path, source, invented_loss, populations=populations)
+    return path
+
+
+DEFAULT: dict[str, object] = {"parameterization": ["standard", "mup"], "rates": ["global", "full"]}
+TUNED: dict[str, object] = {
+    "parameterization": ["standard", "mup"], "rates": "full", "constants": ["default", {"hidden": 2, "readout": 4}]
+}  # fmt: skip
+
+
+def verdicts(*arguments: object) -> dict[int, dict[str, object]]:
+    result = command("study", "claims", *arguments, "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    return {claim["number"]: claim for claim in json.loads(result.stdout)}
+
+
+def test_two_stores_are_one_table(store: Path, tmp_path: Path) -> None:
+    """What the first decides alone, the second does not change; what needs both is decided."""
+    main = part(tmp_path / "a.sqlite", [DEFAULT])
+    tuned = part(tmp_path / "b.sqlite", [TUNED], name="tuned")
+    alone, both, whole = verdicts(main), verdicts(main, tuned), verdicts(store)
+    assert alone[5]["standing"] == alone[7]["standing"] == "not run yet"
+    for number in (4, 6):
+        assert both[number]["standing"] == alone[number]["standing"] == "holds"
+    assert {n: v["standing"] for n, v in both.items()} == {n: v["standing"] for n, v in whole.items()}
+    # a setting that both have counts once: the first's runs, 3 widths, 11 rates, 2 seeds of two prescriptions
+    assert both[4]["trials"] == alone[4]["trials"] == 2 * 66
+    text = command("study", "claims", main, tuned).stdout
+    assert text.startswith("# tiny, tuned, beside the paper")
+    assert "| standard-full-optimal |" in text
+    assert "(tuned) |" not in text
+
+
+def test_settings_of_one_name_and_two_meanings_are_told_apart(tmp_path: Path) -> None:
+    main = part(tmp_path / "a.sqlite", [{"name": "x", "parameterization": "standard", "rates": "full"}])
+    other = part(
+        tmp_path / "b.sqlite", [{"name": "x", "parameterization": "mup", "rates": "full"}], name="other"
+    )
+    text = command("study", "claims", main, other).stdout
+    assert "| x (other) |" in text
+    assert verdicts(main, other)[4]["standing"] != "not run yet"
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"training": {"steps": 5, "batch": 2}}, r"steps [4] and [5]"),
+        ({"training": {"steps": 4, "batch": 3}}, "batch 2 and 3"),
+        ({"base_width": 16}, "base width 8 and 16"),
+        ({"optimizer": {"kind": "adam", "epsilon": 1e-9}}, "epsilon 1e-12 and 1e-09"),
+        ({"model": {"kind": "transformer", "depth": 2, "head_dim": 4, "context": 8}}, "'depth': 1"),
+    ],
+)
+def test_stores_that_differ_are_refused(tmp_path: Path, changes: dict[str, object], what: str) -> None:
+    main = part(tmp_path / "a.sqlite", [DEFAULT])
+    other = part(tmp_path / "b.sqlite", [TUNED], name="other", **changes)
+    result = command("study", "claims", main, other)
+    assert result.exit_code == 2
+    assert "studies 'tiny' and 'other' are not to be compared" in result.stderr
+    assert what in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_study_is_judged_as_far_as_it_goes(tmp_path: Path) -> None:
+    """Only muP is trained at width 32, whose last population waits: what rests on it is not judged, whatever it has."""
+    arms: list[dict[str, object]] = [
+        {"parameterization": "standard", "rates": ["global", "full"], "widths": [8, 16]},
+        {"parameterization": "mup", "rates": "full"},
+    ]
+    whole = part(tmp_path / "w.sqlite", arms)
+    partial = part(tmp_path / "p.sqlite", arms, populations=len(read_study(whole).populations) - 1)
+    assert unfinished(read_study(partial)) == {("mup-full", 32)}
+    before, after = verdicts(partial), verdicts(whole)
+    assert before[4]["standing"] == "not run yet"
+    assert after[4]["standing"] == before[6]["standing"] == after[6]["standing"] == "holds"
+    assert before[4]["trials"] == 2 * 2 * 11  # of standard alone
+    text = command("study", "claims", partial).stdout
+    assert "Not finished, with the widths that wait: mup-full (32)." in text
+    assert "| tiny | 2 of 3 |" in text
+    assert "mup-full |" not in text
+    assert "Not finished" not in command("study", "claims", whole).stdout
+
+
+def test_evidence_decides_what_no_study_can(store: Path) -> None:
+    records = [BENCHMARKS / "results" / name for name in ("wide_check.json", "claims_check.json")]
+    without, found = verdicts(store), verdicts(store, "--evidence", records[0], "--evidence", records[1])
+    assert {without[n]["standing"] for n in (11, 14)} == {"not run yet"}
+    assert {found[n]["standing"] for n in (11, 14)} == {"holds"}
+    assert {n for n in found if found[n] != without[n]} == {11, 14, 15}
+    result = command("study", "claims", store, "--evidence", store)
+    assert result.exit_code == 2
+    assert f"evidence {str(store)!r}: " in result.stderr
+
+
+def test_the_text_in_words(store: Path) -> None:
+    text = command("study", "claims", store, "--text", "twelve old books").stdout
+    assert "| text | C4, English | twelve old books (SHA-256 0000000000000000) |" in text

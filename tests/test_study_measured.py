@@ -25,9 +25,11 @@ from study_example import (
 )
 from test_house_docs import python_blocks
 from widthwise.analysis import Weighting
-from widthwise.records import LayerRow, StoredStudy, read_study
-from widthwise.study import measured_series, parse_spec
+from widthwise.records import LayerRow, StoredStudy, SweepRow, TrialStatus, read_study
+from widthwise.study import SpecSource, StudySpec, load_spec, measured_series, parse_spec, with_measured
+from widthwise.study.estimate import estimate_study
 from widthwise.study.expand import expand, expand_arms
+from widthwise.study.gpu import gpu_named
 from widthwise.study.measured_rates import MeasuredStore, read_measured
 from widthwise.study.measured_spec import measured_rates_spec
 from widthwise.study.measured_text import measured_text
@@ -192,6 +194,23 @@ def test_a_study_without_a_trained_width_is_refused(measured: Callable[..., Path
         read_measured(path, arm="standard-global")
 
 
+def test_an_arm_that_is_not_finished_is_refused(
+    measured: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials that wait, and a sweep that has not come to a width yet."""
+    path = measured()
+    study = read_study(path)
+    assert read_measured(path, arm="standard-global").series.rates
+    last = max(c.trial for c in study.cells if (c.arm, c.width) == ("standard-global", 32))
+    waiting = replace(study.trials[last], status=TrialStatus.PENDING, validation_loss=None)
+    begun = replace(study, trials={**study.trials, last: waiting})
+    swept = replace(study, sweeps=(SweepRow("standard-global", 64), SweepRow("mup-full", 32)))
+    for partial, width in ((begun, 32), (swept, 64)):
+        monkeypatch.setattr(measured_series, "read_study", lambda store, partial=partial: partial)
+        with pytest.raises(ValueError, match=f"arm 'standard-global' has not finished width {width}"):
+            read_measured(path, arm="standard-global")
+
+
 # In a specification
 
 
@@ -233,6 +252,90 @@ def test_the_rates_reach_the_trials(measured: Callable[..., Path]) -> None:
         2.0**-8 * 4**-0.8, rel=1e-11
     )  # recipes keep 12 digits
     assert tensors["readout"][1] == pytest.approx(2.0**-8 * 4**-0.7, rel=1e-11)
+
+
+def waiting() -> SpecSource:
+    """Rates of two arms that are measured in a store which is named later."""
+    given = {"measured": "given", "arm": "standard-global"}
+    arms = [{"parameterization": ["standard", "mup"], "rates": ["full", given]}]
+    return parse_spec(tiny_text(widths=[8, 32], arms=arms))
+
+
+def test_a_store_that_is_given_later(measured: Callable[..., Path]) -> None:
+    """What comes of it is what a specification that names the store says."""
+    path, source = measured(), waiting()
+    assert [arm.name for arm in expand_arms(source.spec)] == [
+        "standard-full", "standard-measured", "mup-full", "mup-measured"
+    ]  # fmt: skip
+    with pytest.raises(
+        ValueError, match=r"rates of arms \['standard-measured', 'mup-measured'\] are yet to be measured"
+    ):
+        expand(source.spec, corpus="0" * 64, population_size=8)
+    filled = with_measured(source, path)
+    arms = [
+        {
+            "parameterization": ["standard", "mup"],
+            "rates": ["full", {"measured": str(path), "arm": "standard-global"}],
+        }
+    ]
+    assert filled.spec == parse_spec(tiny_text(widths=[8, 32], arms=arms)).spec
+    assert all(arm.measured for arm in expand_arms(filled.spec))
+    assert "hidden alpha = 0.800 (0.800 to 0.800)" in filled.text
+    with pytest.raises(
+        ValueError, match=r"no arm of the specification has `rates: \{measured: given, arm: NAME\}`"
+    ):
+        with_measured(filled, path)
+
+
+def test_what_waits_for_a_store_is_planned_without_it() -> None:
+    """As many trials as any rates of their own would have: 2 widths, 4 rates, 2 seeds, where at the base width all of
+    a parameterization's prescriptions are one run."""
+    estimate = estimate_study(waiting().spec, gpu_named("h200"))
+    assert (estimate.arms, estimate.cells) == (4, 64)
+    assert estimate.trials == expected_trials(waiting().spec)
+
+
+def expected_trials(spec: StudySpec) -> int:
+    own = {"name": "own", "hidden": {"alpha": "2/3", "u": "2/3"}, "readout": {"alpha": "2/3", "u": "2/3"}}
+    arms = [{"parameterization": ["standard", "mup"], "rates": ["full", own]}]
+    known = parse_spec(tiny_text(widths=list(spec.widths), arms=arms)).spec
+    return len(expand(known, corpus="0" * 64, population_size=8).trials)
+
+
+def test_rates_that_wait_are_checked_too() -> None:
+    for rates, message in (
+        ({"measured": "given", "name": "full"}, "is the name of a prescription"),
+        ({"measured": "given", "width": 8}, "there is no such field here"),
+        ({"measured": 3}, "store '3' does not exist"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            parse_spec(tiny_text(arms=[{"parameterization": "standard", "rates": rates}]))
+
+
+def test_a_run_without_the_store_is_refused_at_the_terminal(tmp_path: Path) -> None:
+    spec = tmp_path / "s.yaml"
+    spec.write_text(waiting().text)
+    write_corpus(tmp_path)
+    result = command(
+        "study", "run", spec, "--corpus", tmp_path / "text.txt", "--store", tmp_path / "o.sqlite"
+    )
+    assert result.exit_code == 2
+    assert "run with --measured FILE" in result.stderr
+    assert not (tmp_path / "o.sqlite").exists()
+
+
+def test_a_run_takes_its_rates_from_the_store_at_the_terminal(tmp_path: Path, trained: Path) -> None:
+    """And goes on, later, without it."""
+    spec, store = tmp_path / "s.yaml", tmp_path / "o.sqlite"
+    given = {"measured": "given", "arm": "standard-mid"}
+    arms = [{"parameterization": "standard", "rates": given}]
+    spec.write_text(tiny_text(write_corpus(tmp_path), widths=[8, 16], arms=arms, seeds=[0]))
+    result = command("study", "run", spec, "--measured", trained, "--store", store)
+    assert result.exit_code == 0, result.stderr
+    study = read_study(store)
+    assert [arm.name for arm in study.arms] == ["standard-measured"]
+    assert parse_spec(study.spec).spec == with_measured(load_spec(str(spec)), trained).spec
+    assert all(trial.status is TrialStatus.COMPLETED for trial in study.trials.values())
 
 
 def test_round_trip_of_the_rates(measured: Callable[..., Path]) -> None:

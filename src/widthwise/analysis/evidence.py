@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -29,7 +29,8 @@ class Evidence:
     Args:
         table: from `fit_table`.
         labels: what each prescription is made of, those included that are not in the table: planned, and not finished.
-        base_width: the width whose best rate is kept; each prescription's smallest if None.
+        base_width: the width whose best rate is kept, by prescriptions that have it and a larger one; their smallest,
+            by others and if None.
         level: of the intervals.
         epsilon: Adam's where a label calls it `constant` and says no number; None if that is not known.
         alignment: prescription -> what was measured in its runs at each width's best rate, progress in steps.
@@ -58,8 +59,19 @@ class Evidence:
     @cached_property
     def results(self) -> Mapping[str, PrescriptionResult]:
         """Exponent, regret and verdict of every prescription."""
-        analysis = transfer(self.table, base_width=self.base_width, level=self.level)
-        return {result.prescription: result for result in analysis.results}
+        found: dict[str, PrescriptionResult] = {}
+        for base in (self.base_width, None):
+            kept = {
+                name: fits
+                for name, fits in self.table.prescriptions.items()
+                if name not in found
+                and (
+                    base is None or (base < fits[-1].cell.width and base in {fit.cell.width for fit in fits})
+                )
+            }
+            analysis = transfer(replace(self.table, prescriptions=kept), base_width=base, level=self.level)
+            found |= {result.prescription: result for result in analysis.results}
+        return {name: found[name] for name in self.table.prescriptions}
 
     def arm(self, label: ArmLabel) -> str | None:
         """The prescription of a label; None if the study has none that is finished."""
@@ -121,17 +133,18 @@ class Evidence:
         return None if name is None else self.results[name].exponent.total
 
     def exponent_difference(self, first: ArmLabel, second: ArmLabel) -> Interval | None:
-        """Exponent of the first less that of the second; None without two bracketed widths each, or noise."""
-        noise = self.noise(first)
+        """Exponent of the first less that of the second, over the widths at which both have an optimum.
+
+        None if these are fewer than two, or the noise is unknown.
+        """
+        noise, pairs = self.noise(first), self.pairs(first, second)
+        if len(pairs) < 2 or noise is None:
+            return None
         weights: dict[object, tuple[LocalFit, float]] = {}
-        for label, sign in ((first, 1.0), (second, -1.0)):
-            used = {fit.cell.width: fit.local for fit in self.cells(label) if fit.local is not None}
-            if len(used) < 2 or noise is None:
-                return None
-            for local, weight in zip(used.values(), slope_weights(tuple(used)), strict=True):
+        for pair, weight in zip(pairs.values(), slope_weights(tuple(pairs)), strict=True):
+            for local, sign in zip(pair, (1.0, -1.0), strict=True):
                 before = weights.get(local.identity, (local, 0.0))[1]
                 weights[local.identity] = (local, before + sign * float(weight))
-        assert noise is not None
         fits, factors = zip(*weights.values(), strict=True)
         return contrast(list(fits), list(factors), noise, level=self.level).total
 

@@ -30,6 +30,10 @@ def claims(
             metavar="FILE", help="A record of small measurements, for claims 11, 14, 15; may be repeated."
         ),
     ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(metavar="WORDS", help="What the text is that was trained on, for the document."),
+    ] = None,
 ) -> None:
     """Judge the paper's claims by studies, their numbers beside the paper's; what is not finished is not judged."""
     from widthwise.cli.labels import labelled_study
@@ -42,4 +46,4 @@ def claims(
     if output is ClaimsFormat.JSON:
         print(json.dumps(claims_json(comparison.verdicts), indent=1, ensure_ascii=False, allow_nan=False))
     else:
-        sys.stdout.write(comparison_markdown(comparison))
+        sys.stdout.write(comparison_markdown(comparison, text=text))

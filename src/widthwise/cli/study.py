@@ -63,6 +63,13 @@ def run(
             metavar="FILE", help="The store of a search for the constants that SPEC says are searched."
         ),
     ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The store of a study whose measured alignment gives the rates that SPEC leaves open.",
+        ),
+    ] = None,
     device: DeviceOption = Device.AUTO,
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
@@ -72,7 +79,7 @@ def run(
 ) -> None:
     """Train every model of a study that is not trained yet, then say what transfers."""
     from widthwise.cli.progress import show_progress
-    from widthwise.study import follow, run_study, with_constants
+    from widthwise.study import follow, run_study, with_constants, with_measured
 
     chosen = chosen_executor(executor, workers, address)
     if follow(chosen, device.value):
@@ -80,6 +87,8 @@ def run(
     source = source_of(spec, corpus)
     if constants is not None:
         source = with_constants(source, constants)
+    if measured is not None:
+        source = with_measured(source, measured)
     with show_progress() as listener:
         study = run_study(
             source,

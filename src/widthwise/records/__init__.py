@@ -31,6 +31,7 @@ from widthwise.records.rows import (
 )
 from widthwise.records.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, UPGRADES
 from widthwise.records.sizes import Magnitude, SizePoint, Spread, TensorRow
+from widthwise.records.unfinished import unfinished
 
 __all__ = [
     "APPLICATION_ID",
@@ -66,5 +67,6 @@ __all__ = [
     "read_spreads",
     "read_study",
     "read_tensors",
+    "unfinished",
     "upgrade",
 ]

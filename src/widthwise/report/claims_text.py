@@ -1,11 +1,15 @@
 """The judged claims as a Markdown table, for a document, and as plain values, for a program."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from widthwise.analysis import ClaimVerdict, Condition, Interval
 from widthwise.report.numbers import INFINITY, MISSING, fixed
+
+DIGITS = 4
+"""Of what conditions measured: a difference of losses that matters may be of 0.005 nats."""
+HEAD = ("#", "claim", "stands", "trials", "measured", "value, 95 % interval", "asked")
 
 
 def claims_markdown(verdicts: Iterable[ClaimVerdict]) -> str:
@@ -13,33 +17,45 @@ def claims_markdown(verdicts: Iterable[ClaimVerdict]) -> str:
 
     Example:
         >>> from widthwise.analysis import Standing
-        >>> print(claims_markdown([ClaimVerdict(4, "A beats B", Standing.OPEN, ())]))
-        | # | claim | stands | measured | value, 95 % interval | asked |
-        |---|---|---|---|---|---|
-        | 4 | A beats B | **not decidable at this scale** | | | |
+        >>> print(claims_markdown([ClaimVerdict(4, "A beats B", Standing.OPEN, (), trials=2040)]))
+        | # | claim | stands | trials | measured | value, 95 % interval | asked |
+        | --- | --- | --- | --- | --- | --- | --- |
+        | 4 | A beats B | **not decidable at this scale** | 2,040 |  |  |  |
         <BLANKLINE>
     """
-    lines = ["| # | claim | stands | measured | value, 95 % interval | asked |", "|---|---|---|---|---|---|"]
+    rows: list[Sequence[str]] = []
     for verdict in verdicts:
-        claim = _cell(f"{verdict.claim}. {verdict.remark}" if verdict.remark else verdict.claim)
-        head = f"| {verdict.number} | {claim} | **{verdict.standing.value}** |"
-        for condition in verdict.conditions:
-            lines.append(f"{head} {_condition(condition)} |")
-            head = "| | | |"
-        if not verdict.conditions:
-            lines.append(f"{head} | | |")
-    return "\n".join(lines) + "\n"
+        claim = f"{verdict.claim}. {verdict.remark}" if verdict.remark else verdict.claim
+        head = (str(verdict.number), claim, f"**{verdict.standing.value}**", f"{verdict.trials:,}")
+        for condition in verdict.conditions or (None,):
+            rows.append((*head, *(("", "", "") if condition is None else _condition(condition))))
+            head = ("", "", "", "")
+    return markdown_table(HEAD, rows) + "\n"
 
 
-def _condition(condition: Condition) -> str:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; no text ends a cell or a row.
+
+    Example:
+        >>> print(markdown_table(("a", "b"), [("1|2", "3")]))
+        | a | b |
+        | --- | --- |
+        | 1\\|2 | 3 |
+    """
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _condition(condition: Condition) -> tuple[str, str, str]:
     found = condition.measured
-    value = f"{MISSING}: {_cell(condition.reason)}" if found is None else interval_text(found)
-    return f"{_cell(condition.what)} | {value} | {_cell(condition.demand)}: {condition.standing.value}"
+    value = f"{MISSING}: {condition.reason}" if found is None else interval_text(found, DIGITS)
+    return condition.what, value, f"{condition.demand}: {condition.standing.value}"
 
 
-def interval_text(interval: Interval) -> str:
-    """A number with its interval, to three decimals: "−0.012 [−0.020, −0.004]"."""
-    return f"{fixed(interval.estimate, 3)} [{fixed(interval.low, 3)}, {fixed(interval.high, 3)}]"
+def interval_text(interval: Interval, digits: int = 3) -> str:
+    """A number with its interval: "−0.012 [−0.020, −0.004]"."""
+    value, low, high = (fixed(number, digits) for number in (interval.estimate, interval.low, interval.high))
+    return f"{value} [{low}, {high}]"
 
 
 def _cell(text: str) -> str:
@@ -54,6 +70,7 @@ def claims_json(verdicts: Iterable[ClaimVerdict]) -> list[dict[str, Any]]:
             "number": verdict.number,
             "claim": verdict.claim,
             "standing": verdict.standing.value,
+            "trials": verdict.trials,
             "remark": verdict.remark,
             "conditions": [
                 {

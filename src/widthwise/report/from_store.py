@@ -18,6 +18,7 @@ from widthwise.records import (
     read_curves,
     read_layers,
     read_study,
+    unfinished,
 )
 from widthwise.report.alignment_series import arm_alignments
 from widthwise.report.cost_table import cost_page_table
@@ -67,12 +68,6 @@ def whole_observations(study: StoredStudy) -> tuple[Observation, ...]:
     begun = {arm for arm, _ in unfinished(study)}
     widths = Counter(arm for arm, _ in cells)
     return tuple(_observations(study, {(a, w) for a, w in cells if a not in begun and widths[a] > 1}))
-
-
-def unfinished(study: StoredStudy) -> set[tuple[str, int]]:
-    """Every arm and width with a run that has not ended, or whose rates are still being planned."""
-    pending = {(c.arm, c.width) for c in study.cells if study.trials[c.trial].status is TrialStatus.PENDING}
-    return pending | {(row.arm, row.width) for row in study.sweeps if not row.done}
 
 
 def _observations(study: StoredStudy, kept: Set[tuple[str, int]]) -> Iterator[Observation]:

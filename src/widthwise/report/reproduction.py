@@ -17,8 +17,7 @@ from widthwise.analysis import (
     transfer_metrics,
 )
 from widthwise.analysis.published import CITATION
-from widthwise.report.claims_text import claims_markdown, interval_text
-from widthwise.report.from_store import kept_width
+from widthwise.report.claims_text import claims_markdown, interval_text, markdown_table
 from widthwise.report.joined_studies import LabelledStudy, join_studies
 from widthwise.report.numbers import MISSING, fixed
 from widthwise.report.paper_text import (
@@ -28,6 +27,7 @@ from widthwise.report.paper_text import (
     published_exponents,
     published_text,
 )
+from widthwise.report.study_setting import PROGRESS_HEAD, progress_rows, setting_rows, unfinished_line
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Comparison:
     """Studies, analysed for everything that stands beside the paper."""
 
     name: str
+    studies: tuple[LabelledStudy, ...]
     table: FittedTable
     labels: Mapping[str, ArmLabel]
     predictions: Mapping[str, Mapping[str, str]]
@@ -57,17 +58,17 @@ def compare_studies(studies: Sequence[LabelledStudy], measurements: Measurements
     """
     joined = join_studies(studies)
     table = fit_table(joined.observations)
-    base = kept_width(studies[0].study, joined.observations)
     evidence = Evidence(
         table,
         joined.labels,
-        base,
+        studies[0].study.base_width,
         epsilon=joined.epsilon,
         alignment=joined.alignment,
         measurements=measurements or Measurements(),
     )
     return Comparison(
         name=joined.name,
+        studies=tuple(studies),
         table=table,
         labels=joined.labels,
         predictions=joined.predictions,
@@ -78,12 +79,36 @@ def compare_studies(studies: Sequence[LabelledStudy], measurements: Measurements
     )
 
 
-def comparison_markdown(comparison: Comparison) -> str:
-    """The document."""
-    widths = sorted({fit.cell.width for fits in comparison.table.prescriptions.values() for fit in fits})
+JUDGED = """\
+The claims and the condition of each were written down before any of these runs, and no run is made again until a
+claim holds. A condition **holds** when its whole 95 % interval meets it, **does not hold** when its whole interval
+contradicts it, and is otherwise **not decidable at this scale**. A claim of several conditions holds if all do, and
+does not hold if one does not. Only prescriptions count that have finished all of their widths: a claim that needs
+another is **not run yet**.
+
+The best rate of a prescription and width is the minimum of a parabola through the losses about it; a sweep that found
+no worse rate on both sides has none. Losses are held-out cross-entropies in nats a token. The noise is that of the
+study's own seeds, pooled over the cells of an optimizer, and an interval of an exponent covers the fit's shape too.
+*Trials* are the runs of the prescriptions that a claim rests on, those that diverged included; for claims 11 and 14
+they are small measurements of their own, as is the start of claim 15."""
+
+
+def comparison_markdown(comparison: Comparison, *, text: str | None = None) -> str:
+    """The document.
+
+    Args:
+        text: what the studies' text is, in words.
+    """
+    studies = comparison.studies
     parts = [
         f"# {comparison.name}, beside the paper",
-        f"Widths {', '.join(map(str, widths))}. The paper is {CITATION}. Every interval is a 95 % one.",
+        f"The paper is {CITATION}. This page is what `widthwise study claims` prints of the studies' stores.",
+        "## What was trained",
+        markdown_table(("", "the paper", "here"), setting_rows(studies, text=text)),
+        markdown_table(PROGRESS_HEAD, progress_rows(studies)),
+        unfinished_line(studies),
+        "## How a claim is judged",
+        JUDGED,
         "## Claims",
         claims_markdown(comparison.verdicts).strip(),
         "## Exponents of the best rate",
@@ -93,7 +118,7 @@ def comparison_markdown(comparison: Comparison) -> str:
         "## How well the rate transfers",
         metrics_markdown(comparison.metrics),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def exponents_markdown(comparison: Comparison) -> str:
@@ -111,7 +136,7 @@ def exponents_markdown(comparison: Comparison) -> str:
             )
         )  # fmt: skip
     head = ("prescription", "theory, full alignment", "theory, no alignment", "measured", "paper")
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def evaluation_markdown(table: EvaluationTable) -> str:
@@ -124,7 +149,7 @@ def evaluation_markdown(table: EvaluationTable) -> str:
                 if (row.optimizer, row.parameterization) == family:
                     texts = [entry_text(e) if not source else published_text(e) for e in row.entries]
                     rows.append((*family, f"{source}{row.width}", *texts))
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def metrics_markdown(metrics: Iterable[TransferMetrics]) -> str:
@@ -134,9 +159,4 @@ def metrics_markdown(metrics: Iterable[TransferMetrics]) -> str:
     for m in metrics:
         values = (m.fit_error, m.kappa, m.gap, m.alpha, m.beta, m.gamma)
         rows.append((m.prescription, *(metric_text(value) for value in values), "; ".join(m.flags)))
-    return _table(head, rows)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
+    return markdown_table(head, rows)

@@ -26,6 +26,7 @@ from widthwise.study.spec_file import (
     parse_spec,
     with_constants,
     with_corpus,
+    with_measured,
 )
 
 __all__ = [
@@ -59,4 +60,5 @@ __all__ = [
     "started_processes",
     "with_constants",
     "with_corpus",
+    "with_measured",
 ]

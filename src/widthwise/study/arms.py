@@ -10,7 +10,7 @@ from widthwise.study.arm_spec import DEFAULT_CONSTANTS, ArmSpec, ConstantsSpec
 from widthwise.study.horizon import Horizon
 from widthwise.study.optimizer_spec import AdamPsSpec, AdamSpec, OptimizerSpec
 from widthwise.study.rate_spec import RateGrid, RateList, RateSweep
-from widthwise.study.rates_choice import prescription_of
+from widthwise.study.rates_choice import OpenRates, prescription_of
 from widthwise.study.spec import StudySpec
 from widthwise.theory import (
     ADAFACTOR,
@@ -43,6 +43,7 @@ class Arm:
     Args:
         grid: the base rates, which may depend on the width, or how they are planned while the study runs.
         widths: those it is trained at, ascending.
+        measured: whether its rates are known; else `prescription` stands in for what is yet to be measured.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Arm:
     horizon: Horizon
     weight_decay: float
     widths: tuple[int, ...]
+    measured: bool = True
 
     @property
     def learning_rates(self) -> tuple[float, ...]:
@@ -146,4 +148,5 @@ def _expand_arm(spec: StudySpec, part: ArmSpec, *, name_optimizer: bool) -> Iter
             horizon=spec.training.length if horizon is None else horizon,
             weight_decay=decay,
             widths=spec.widths if part.widths is None else tuple(sorted(set(part.widths))),
+            measured=not isinstance(rates, OpenRates),
         )

@@ -19,6 +19,7 @@ from widthwise.study.gpu import Gpu
 from widthwise.study.horizon import non_embedding
 from widthwise.study.own_spec import OwnSpec
 from widthwise.study.rate_spec import RateList
+from widthwise.study.rates_choice import OpenRates
 from widthwise.study.recipe import Recipe
 from widthwise.study.sharded_memory import MOST_GPUS
 from widthwise.study.spec import StudySpec
@@ -187,14 +188,19 @@ class _Sizes:
 
 
 def _stand_ins(spec: StudySpec) -> StudySpec:
-    """The study with constants in the place of those that are to be found: such as no other arm has."""
+    """The study with constants and rates in the place of those that are to be found: such as no other arm has."""
 
     def settled(choice: ConstantsSpec) -> ConstantsSpec:
         update = {"searched": False, "hidden": 1 + 2**-20}
         return choice.model_copy(update=update) if choice.searched else choice
 
     arms = [
-        part.model_copy(update={"constants": tuple(settled(choice) for choice in part.constants)})
+        part.model_copy(
+            update={
+                "constants": tuple(settled(choice) for choice in part.constants),
+                "rates": tuple(r.stand_in if isinstance(r, OpenRates) else r for r in part.rates),
+            }
+        )
         for part in spec.arms
     ]
     return spec.model_copy(update={"arms": tuple(arms)})

@@ -1,6 +1,6 @@
 """From a specification to its trials: every cell resolved, equal recipes merged, trials put into populations."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -85,8 +85,8 @@ def expand(
         known: the ids of trials that there are already, by identity; they serve cells, and are in no population.
 
     Raises:
-        ValueError: two arms of the same name, a horizon that ends within its warm-up, a population size below 1, or
-            what the rule raises.
+        ValueError: two arms of the same name, constants or rates that are yet to be found, a horizon that ends within
+            its warm-up, a population size below 1, or what the rule raises.
     """
     if isinstance(population_size, int):
         fixed = PopulationSize(require_size(population_size))
@@ -94,12 +94,7 @@ def expand(
             spec, corpus=corpus, population_size=lambda recipe, trials: fixed, runs=runs, known=known
         )
     arms = expand_arms(spec)
-    open_ = [arm.name for arm in arms if arm.constants.searched]
-    if open_:
-        raise ValueError(
-            f"the constants of arms {open_} are yet to be searched for; `widthwise study constants SPEC --store FILE` "
-            "does; then run with --constants FILE, or write {embedding: ..., hidden: ..., readout: ...} in their place"
-        )
+    _require_known(arms)
     ids = dict(known or {})
     trials: list[PlannedTrial] = []
     cells: list[CellRow] = []
@@ -147,6 +142,27 @@ def expand(
             for width in arm.widths
         ),
     )
+
+
+def _require_known(arms: Sequence[Arm]) -> None:
+    """Check that every arm's constants and rates are numbers.
+
+    Raises:
+        ValueError: some are yet to be searched for or measured.
+    """
+    searched = [arm.name for arm in arms if arm.constants.searched]
+    if searched:
+        raise ValueError(
+            f"the constants of arms {searched} are yet to be searched for; `widthwise study constants SPEC --store "
+            "FILE` does; then run with --constants FILE, or write {embedding: ..., hidden: ..., readout: ...} in their "
+            "place"
+        )
+    open_ = [arm.name for arm in arms if not arm.measured]
+    if open_:
+        raise ValueError(
+            f"the rates of arms {open_} are yet to be measured; run with --measured FILE, the store of a study that "
+            "has measured alignment, or write that in the place of `given`"
+        )
 
 
 def first_runs(spec: StudySpec, arm: Arm, width: int) -> Mapping[float, tuple[int, ...]]:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from widthwise.records import StoredStudy, best_runs, read_alignment, read_curves, read_layers, read_study
+from widthwise.records import (
+    StoredStudy,
+    best_runs,
+    read_alignment,
+    read_curves,
+    read_layers,
+    read_study,
+    unfinished,
+)
 from widthwise.study.arms import RULES
 from widthwise.theory import PARAMETERIZATIONS, SOLVER_QUANTITIES, OptimizerRule, Parameterization, Role
 
@@ -47,8 +55,8 @@ def measured_series(store: Path, *, arm: str | None = None) -> MeasuredSeries:
         arm: whose runs; left out, the only one.
 
     Raises:
-        ValueError: not a store, nothing measured, no such arm, a width without a rate that trained, or fewer than three
-            widths.
+        ValueError: not a store, nothing measured, no such arm, a width that is not finished or has no rate that
+            trained, or fewer than three widths.
     """
     study = read_study(store)
     try:
@@ -89,6 +97,12 @@ def _arm(study: StoredStudy, arm: str | None) -> str:
 
 def _best_runs(study: StoredStudy, arm: str) -> tuple[dict[int, float], dict[int, Run]]:
     """Each width's best rate, and the trials there: id -> (width, seed)."""
+    waiting = sorted(width for name, width in unfinished(study) if name == arm)
+    if waiting:
+        raise ValueError(
+            f"arm {arm!r} has not finished width {waiting[0]}, whose best rate may yet be another; "
+            "`widthwise study resume` goes on with it"
+        )
     found = best_runs(study, arm)
     lacking = {cell.width for cell in study.cells if cell.arm == arm} - {one.width for one in found}
     if lacking:

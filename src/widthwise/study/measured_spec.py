@@ -1,5 +1,7 @@
 """`rates: {measured: STORE, arm: NAME}` in a specification: read from the store and written out as exact fractions.
 
+Where the store is `given`, it is named when the study is run (`with_measured_from`).
+
 What a study keeps is the rewritten text, so that going on with it needs no other file.
 """
 
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from widthwise.study.measured_rates import MeasuredStore, read_measured
+from widthwise.study.rates_choice import GIVEN
 from widthwise.theory import AlignmentQuantity, measured_alignment
 
 KEY = "measured"
@@ -45,6 +48,29 @@ def resolve_measured(data: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[s
     return ({**data, "arms": resolved}, notes) if notes else (data, notes)
 
 
+def with_measured_from(data: Mapping[str, Any], store: str) -> Mapping[str, Any]:
+    """The fields of a specification that measures in a store what is `given`.
+
+    Raises:
+        ValueError: nothing is.
+    """
+    arms = data.get("arms")
+    given = arms if isinstance(arms, list) else []
+    named = [{**arm, "rates": _named(arm["rates"], store)} if _has_rates(arm) else arm for arm in given]
+    if named == given:
+        raise ValueError(
+            f"no arm of the specification has `rates: {{measured: {GIVEN}, arm: NAME}}`, so that none takes them from "
+            f"{store!r}; leave it out"
+        )
+    return {**data, "arms": named}
+
+
+def _named(rates: object, store: str) -> object:
+    if isinstance(rates, list):
+        return [_named(one, store) for one in rates]
+    return {**rates, KEY: store} if isinstance(rates, dict) and rates.get(KEY) == GIVEN else rates
+
+
 def _has_rates(arm: object) -> bool:
     return isinstance(arm, dict) and "rates" in arm
 
@@ -52,7 +78,7 @@ def _has_rates(arm: object) -> bool:
 def _resolve(rates: object, place: str, notes: list[str]) -> object:
     if isinstance(rates, list):
         return [_resolve(one, f"{place}.{i}", notes) for i, one in enumerate(rates)]
-    if not isinstance(rates, dict) or KEY not in rates:
+    if not isinstance(rates, dict) or KEY not in rates or rates[KEY] == GIVEN:
         return rates
     unknown = sorted(set(rates) - FIELDS)
     if unknown:

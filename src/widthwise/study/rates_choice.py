@@ -3,10 +3,11 @@
 rates: full
 rates: {name: mine, hidden: {alpha: 7/10, omega: 1/2, u: 3/5}, readout: full}
 rates: {measured: small.sqlite, arm: standard-mid}     # read and replaced by the form above: see `measured_rates`
+rates: {measured: given, arm: standard-mid}            # the same, once the study is run with a store
 """
 
 from fractions import Fraction
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, StringConstraints, Tag
 
@@ -49,12 +50,13 @@ def _free(name: str) -> str:
     return name
 
 
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_free)]
+
+
 class RatesByRole(Section):
     """The largest stable rates under an alignment of its own for hidden layers and for the readout."""
 
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_free)] = (
-        "measured"
-    )
+    name: Name = "measured"
     hidden: RoleAlignment
     readout: RoleAlignment
 
@@ -75,13 +77,45 @@ def _alignment(name: str, given: "str | ExponentsSpec") -> Alignment:
     return Alignment(name, alpha=Fraction(given.alpha), omega=Fraction(given.omega), u=Fraction(given.u))
 
 
+GIVEN = "given"
+"""In the place of a store: it is named when the study is run."""
+
+
+class OpenRates(Section):
+    """The largest stable rates under alignment that is measured elsewhere, before the arm can be trained."""
+
+    measured: Literal["given"]
+    arm: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = None
+    name: Name = "measured"
+    weighting: str | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def stand_in(self) -> RatesByRole:
+        """Rates of that name for an estimate: a little above `mid`, such as no other arm has."""
+        exponents = {"alpha": 0.75 + 2**-20, "u": 0.75 + 2**-20}
+        return RatesByRole.model_validate({"name": self.name, "hidden": exponents, "readout": exponents})
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, str):
+        return "named-rates"
+    given = isinstance(value, OpenRates) or (isinstance(value, dict) and "measured" in value)
+    return "open-rates" if given else "rates-by-role"
+
+
 RatesChoice = Annotated[
     Annotated[Annotated[str, one_of(PRESCRIPTIONS)], Tag("named-rates")]
+    | Annotated[OpenRates, Tag("open-rates")]
     | Annotated[RatesByRole, Tag("rates-by-role")],
-    Discriminator(lambda value: "named-rates" if isinstance(value, str) else "rates-by-role"),
+    Discriminator(_kind),
 ]
 
 
-def prescription_of(choice: str | RatesByRole) -> Prescription:
-    """The prescription that an arm's rates name or spell out."""
-    return PRESCRIPTIONS[choice] if isinstance(choice, str) else choice.prescription
+def prescription_of(choice: str | OpenRates | RatesByRole) -> Prescription:
+    """The prescription that an arm's rates name or spell out; a stand-in where they are yet to be measured."""
+    if isinstance(choice, str):
+        return PRESCRIPTIONS[choice]
+    return choice.stand_in.prescription if isinstance(choice, OpenRates) else choice.prescription

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from widthwise.study.constants_from import with_found_constants, with_searched_from
 from widthwise.study.fields import MistakesError
-from widthwise.study.measured_spec import resolve_measured
+from widthwise.study.measured_spec import resolve_measured, with_measured_from
 from widthwise.study.spec import StudySpec
 
 _SUFFIX = ".yaml"
@@ -18,7 +18,7 @@ _TAGS = frozenset(
     {
         *("transformer", "mlp", "own", "sgd", "adam", "adam-atan2", "adam-ps", "adafactor"),
         *("list", "grid", "planned", "fixed-steps", "per-parameter"),
-        *("named-rates", "rates-by-role", "assumed-alignment", "own-alignment"),
+        *("named-rates", "open-rates", "rates-by-role", "assumed-alignment", "own-alignment"),
     }
 )
 """Which variant of a section was checked: pydantic puts it into a field's path, but no specification has it there."""
@@ -165,6 +165,19 @@ def with_constants(source: SpecSource, store: Path) -> SpecSource:
         ValueError: nothing is searched for, or the store has not found what is.
     """
     data = with_searched_from(yaml.safe_load(source.text), str(store))
+    return parse_spec(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+
+def with_measured(source: SpecSource, store: Path) -> SpecSource:
+    """The same specification with the rates that a study's measured alignment gives where it says `measured: given`.
+
+    Args:
+        store: the study's.
+
+    Raises:
+        ValueError: no rates wait for a store, or it says nothing of an arm's alignment.
+    """
+    data = with_measured_from(yaml.safe_load(source.text), str(store))
     return parse_spec(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 

@@ -1,0 +1,60 @@
+"""`paper-h200` and the studies beside it: the same model, text and training, so that one table can hold them all."""
+
+import pytest
+
+from widthwise.study import StudySpec, load_spec
+from widthwise.study.arms import Arm, expand_arms
+from widthwise.study.estimate import estimate_study
+from widthwise.study.gpu import gpu_named
+from widthwise.study.rate_spec import RateSweep
+from widthwise.study.rates_choice import OpenRates
+
+MAIN = load_spec("paper-h200").spec
+COMPANIONS = ("paper-h200-constants", "paper-h200-measured", "paper-h200-horizon")
+SAME = (
+    "model", "base_width", "anchor", "gauge", "corpus", "tokenizer", "seeds", "validation_windows", "training",
+    "optimizer", "learning_rates",
+)  # fmt: skip
+
+
+def arms(spec: StudySpec) -> dict[str, Arm]:
+    return {arm.name: arm for arm in expand_arms(spec)}
+
+
+@pytest.mark.parametrize("name", COMPANIONS)
+def test_a_companion_is_the_same_study(name: str) -> None:
+    spec = load_spec(name).spec
+    assert {field: getattr(spec, field) for field in SAME} == {field: getattr(MAIN, field) for field in SAME}
+    assert set(spec.widths) <= set(MAIN.widths)
+
+
+def test_measured_rates_come_from_arms_that_measure() -> None:
+    """Each from its own parameterization, over all widths, and swept as that is."""
+    assert MAIN.measure is not None
+    spec, main = load_spec("paper-h200-measured").spec, arms(MAIN)
+    given = {part.parameterization[0]: part for part in spec.arms}
+    assert list(given) == ["standard", "mup", "ntk", "mean-field"]
+    for name, part in given.items():
+        (rates,) = part.rates
+        assert isinstance(rates, OpenRates)
+        source = main[str(rates.arm)]
+        assert (source.parameterization.name, source.optimizer.kind, source.prescription.name) == (
+            name,
+            "adam",
+            "mid",
+        )
+        assert source.widths == spec.widths
+        assert source.grid == arms(spec)[f"{name}-measured"].grid
+
+
+def test_horizons_are_compared_with_the_main_studys_own_runs() -> None:
+    spec, main = load_spec("paper-h200-horizon").spec, arms(MAIN)
+    own = arms(spec)
+    assert len(own) == 8
+    for name in ("standard", "mup", "ntk", "mean-field"):
+        fixed, optimal = own[f"{name}-global"], own[f"{name}-global-compute-optimal"]
+        assert fixed.grid == optimal.grid == main[f"adam-{name}-global"].grid
+        assert isinstance(fixed.grid, RateSweep)
+    steps = {(s.width, s.steps) for s in estimate_study(spec, gpu_named("h200")).shapes}
+    # 20 (8 (12 D^2 + 2 D) + 256 D + 256 D + D) tokens, of 16 * 256 a step
+    assert steps == {(128, 2000), (256, 2000), (128, 8011), (256, 31381)}
