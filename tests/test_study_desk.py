@@ -121,6 +121,30 @@ def test_three_workers_lost_at_one_place_are_enough(office: Office) -> None:
 
 
 @pytest.mark.filterwarnings(LOST)
+def test_workers_that_begin_no_further_on_are_counted(office: Office) -> None:
+    """From one checkpoint again and again, or from before it: nobody has got on."""
+    for step in (2, 1):
+        task = office.task()
+        office.desk.take(task, Begun(step))
+        office.desk.lose(task, "killed")
+    task = office.task()
+    office.desk.take(task, Begun(2))
+    with pytest.raises(TrainingError, match="3 workers were lost over it"):
+        office.desk.lose(task, "killed")
+
+
+@pytest.mark.filterwarnings(LOST)
+def test_each_population_has_its_own_losses(office: Office) -> None:
+    """One machine that goes takes the workers of several populations with it, and none of them is to blame."""
+    for _ in range(2):
+        tasks = [office.task() for _ in range(3)]
+        assert [task.population.id for task in tasks] == [1, 2, 3]
+        for task in tasks:
+            office.desk.lose(task, "killed")
+    assert office.desk.waiting() == 6
+
+
+@pytest.mark.filterwarnings(LOST)
 def test_a_population_that_gets_on_may_lose_more(office: Office) -> None:
     for step in (0, 1, 2, 3):
         for _ in range(2):
