@@ -1,10 +1,13 @@
 """Two gloo processes do what one does, and their checkpoint goes on in one and in four."""
 
+import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from torchrun import torchrun
+from widthwise.wide.processes import process_group
 from widthwise.wide.shards import shard_dimension
 from widthwise.wide.split_members import members_of
 
@@ -28,6 +31,17 @@ def test_other_optimizers_recomputation_and_other_numbers_of_processes(two: Path
     torchrun(2, SCRIPT, two, "more")
     for processes in (1, 4):
         torchrun(processes, SCRIPT, two, "load")
+
+
+def test_more_processes_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    message = re.escape(
+        "4 processes on a host with 2 CUDA devices; start one a device (torchrun --nproc-per-node 2)"
+    )
+    with pytest.raises(ValueError, match=message), process_group():
+        raise AssertionError("it was not refused")
 
 
 def test_what_does_not_divide() -> None:
