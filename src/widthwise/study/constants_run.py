@@ -57,56 +57,32 @@ def run_constants_search(
     with led(executor, device) as mine:
         if mine is None:
             return read_study(store)
-        return _search(
-            source,
-            store,
-            wanted,
-            device,
-            mine,
-            population_size,
-            population_minutes,
-            listener,
-            checkpoint_seconds,
-        )
-
-
-def _search(
-    source: SpecSource,
-    store: Path,
-    wanted: int,
-    device: str,
-    executor: Executor,
-    population_size: int | None,
-    population_minutes: float | None,
-    listener: Listener | None,
-    checkpoint_seconds: float,
-) -> StoredStudy:
-    begun = os.path.exists(store)
-    if begun:
-        require_same_spec(source, store)
-        study = read_study(store)
-        if [arm.name for arm in study.arms] != [part.name for part in search_spec(source.spec).arms]:
-            raise ValueError(
-                f"store {str(store)!r} is a study's, not a search for its constants; give a search another --store"
+        begun = os.path.exists(store)
+        if begun:
+            require_same_spec(source, store)
+            study = read_study(store)
+            if [arm.name for arm in study.arms] != [part.name for part in search_spec(source.spec).arms]:
+                raise ValueError(
+                    f"store {str(store)!r} is a study's, not a search for its constants; give a search another --store"
+                )
+            if not study.pending_populations() and not next_proposals(study, source.spec, trials=wanted):
+                return study
+        with mine.open(device) as crew:
+            corpus = (
+                begun_text(source.spec, read_study(store).corpus, where=f"store {str(store)!r}")
+                if begun
+                else load_text(source.spec)
             )
-        if not study.pending_populations() and not next_proposals(study, source.spec, trials=wanted):
-            return study
-    with executor.open(device) as crew:
-        corpus = (
-            begun_text(source.spec, read_study(store).corpus, where=f"store {str(store)!r}")
-            if begun
-            else load_text(source.spec)
-        )
-        sizing = Sizing(
-            crew.device, tokens_of(corpus), crew.sharing, population_size, population_minutes, crew.split
-        )
-        if not begun:
-            first = search_spec(source.spec)
-            plan = crew.call(plan_study, first, digest_of(corpus), sizing, crew.places, None, None)
-            name = f"{source.spec.name}: constants"
-            create_store(store, name=name, spec=source.text, corpus=digest_of(corpus), plan=plan)
-        more = _batches(source.spec, wanted, sizing, crew)
-        return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more)
+            sizing = Sizing(
+                crew.device, tokens_of(corpus), crew.sharing, population_size, population_minutes, crew.split
+            )
+            if not begun:
+                first = search_spec(source.spec)
+                plan = crew.call(plan_study, first, digest_of(corpus), sizing, crew.places, None, None)
+                name = f"{source.spec.name}: constants"
+                create_store(store, name=name, spec=source.text, corpus=digest_of(corpus), plan=plan)
+            more = _batches(source.spec, wanted, sizing, crew)
+            return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more)
 
 
 def _batches(spec: StudySpec, trials: int, sizing: Sizing, crew: Crew) -> More:

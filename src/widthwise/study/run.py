@@ -66,47 +66,38 @@ def run_study(
     with led(executor, device) as mine:
         if mine is None:
             return read_study(store)
-        return _run(
-            source, store, device, mine, population_size, population_minutes, listener, checkpoint_seconds
-        )
-
-
-def _run(
-    source: SpecSource,
-    store: Path,
-    device: str,
-    executor: Executor,
-    population_size: int | None,
-    population_minutes: float | None,
-    listener: Listener | None,
-    checkpoint_seconds: float,
-) -> StoredStudy:
-    if os.path.exists(store):
-        require_same_spec(source, store)
-        if [arm.name for arm in read_study(store).arms] != [arm.name for arm in expand_arms(source.spec)]:
-            raise ValueError(
-                f"store {str(store)!r} is a search for constants, not a study's; give another --store"
+        if os.path.exists(store):
+            require_same_spec(source, store)
+            if [arm.name for arm in read_study(store).arms] != [arm.name for arm in expand_arms(source.spec)]:
+                raise ValueError(
+                    f"store {str(store)!r} is a search for constants, not a study's; give another --store"
+                )
+            return resume_study(
+                store,
+                device=device,
+                executor=mine,
+                listener=listener,
+                checkpoint_seconds=checkpoint_seconds,
             )
-        return _resume(store, device, executor, listener, checkpoint_seconds)
-    with executor.open(device) as crew:
-        corpus = load_text(source.spec)
-        sizing = Sizing(
-            crew.device, tokens_of(corpus), crew.sharing, population_size, population_minutes, crew.split
-        )
-        swept = any(isinstance(arm.grid, RateSweep) for arm in expand_arms(source.spec))
-        places = crew.places if swept else 1
-        plan = crew.call(plan_study, source.spec, digest_of(corpus), sizing, places, None, None)
-        create_store(
-            store,
-            name=source.spec.name,
-            spec=source.text,
-            corpus=digest_of(corpus),
-            plan=plan,
-            members=population_size,
-            minutes=population_minutes,
-        )
-        more = rounds_of_rates(tokens_of(corpus), crew)
-        return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more)
+        with mine.open(device) as crew:
+            corpus = load_text(source.spec)
+            sizing = Sizing(
+                crew.device, tokens_of(corpus), crew.sharing, population_size, population_minutes, crew.split
+            )
+            swept = any(isinstance(arm.grid, RateSweep) for arm in expand_arms(source.spec))
+            places = crew.places if swept else 1
+            plan = crew.call(plan_study, source.spec, digest_of(corpus), sizing, places, None, None)
+            create_store(
+                store,
+                name=source.spec.name,
+                spec=source.text,
+                corpus=digest_of(corpus),
+                plan=plan,
+                members=population_size,
+                minutes=population_minutes,
+            )
+            more = rounds_of_rates(tokens_of(corpus), crew)
+            return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more)
 
 
 def resume_study(
@@ -127,22 +118,16 @@ def resume_study(
     with led(executor, device) as mine:
         if mine is None:
             return read_study(store)
-        return _resume(store, device, mine, listener, checkpoint_seconds)
-
-
-def _resume(
-    store: Path, device: str, executor: Executor, listener: Listener | None, checkpoint_seconds: float
-) -> StoredStudy:
-    study = read_study(store)
-    if not study.pending_populations() and not study.sweeping:
-        if left_open(store):
-            with writing(store):
-                remove_checkpoints(store)
-        return study
-    with executor.open(device) as crew:
-        corpus = begun_text(parse_spec(study.spec).spec, study.corpus, where=f"store {str(store)!r}")
-        more = rounds_of_rates(tokens_of(corpus), crew)
-        return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more)
+        study = read_study(store)
+        if not study.pending_populations() and not study.sweeping:
+            if left_open(store):
+                with writing(store):
+                    remove_checkpoints(store)
+            return study
+        with mine.open(device) as crew:
+            corpus = begun_text(parse_spec(study.spec).spec, study.corpus, where=f"store {str(store)!r}")
+            more = rounds_of_rates(tokens_of(corpus), crew)
+            return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def led(executor: Executor, device: str) -> "Iterator[Executor | None]":
         ValueError: `torchrun` started several processes, and the executor is none that they share; no such device.
     """
     if not isinstance(executor, Sharded):
-        if started_processes() > 1:
+        if started_processes() > 1 and not isinstance(executor, _Leading):
             raise ValueError(
                 f"torchrun started {started_processes()} processes, and with {type(executor).__name__}() each of them "
                 "would run the study: use --executor sharded, or start it without torchrun"
@@ -127,7 +127,7 @@ class _Nobody:
 
 @dataclass(frozen=True)
 class _Leading:
-    """The executor of rank 0."""
+    """The executor of rank 0, in a run that `led` is around."""
 
     channel: "_Channel"
     chosen: "torch.device"
