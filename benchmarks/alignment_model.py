@@ -5,22 +5,25 @@ usage: PYTHONPATH=src python benchmarks/alignment_model.py [--json FILE] [--smok
 A decoder in plain PyTorch, trained by a compiled step in bfloat16 autocast with fused AdamW. Turns of some steps alone
 and of as many steps and one measurement, in turn: a measurement's cost is the median over rounds of their difference,
 its share that cost over 100 steps. The probe is a part of the batch. W_0 lies on the device, on the host, or is drawn
-again from its seed. Memory is torch's peak of allocated bytes during one measurement, beyond what stood. Fidelity: the
-same weights and probe in float32 on the device, with and without `torch.compile`, and in float64 on the host. About two
-minutes on one H200. `--smoke` runs every line on a CPU, small. Needs torch.
+again from its seed. Memory is torch's peak of allocated bytes during one measurement, beyond what stood. A breakdown
+follows: the time by what the device does (torch.profiler, which slows the host), and the host's own, which is what a
+measurement takes where the arithmetic is next to nothing: as many layers of width 64, 16 tokens. Fidelity: the same
+weights and probe in float32 on the device, with and without `torch.compile`, and in float64 on the host. Below 100
+seconds on one H200; the record is written after every width. `--smoke` runs every line on a CPU, small. Needs torch.
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil, isnan
 from pathlib import Path
 from statistics import median
 
 import torch
 from _record import Row, attempted, machine, make_record, row, versions, write_json
-from _timing import interleaved, timed
+from _timing import forget, interleaved, timed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,9 +31,18 @@ from widthwise.measure import AlignmentReport, Redraw, Reference, Snapshot, meas
 from widthwise.scaling.seeding import seeded
 
 EVERY, TARGET = 100, 2.0
-ROUNDS, SECONDS = 5, 1.0
+ROUNDS, SECONDS = 3, 0.4
 HEAD = 64
+TINY = 64
 MIB = 2**20
+WORK = {
+    "products": ("aten::mm", "aten::addmm", "aten::bmm"),
+    "norms": ("aten::linalg_vector_norm",),
+    "casts and copies, float64 ones for norms among them": ("aten::copy_",),
+    "from the host": ("Memcpy HtoD",),
+    "to the host": ("Memcpy DtoH",),
+}
+"""What a measurement does -> how the profiler's names for it begin; `aten::copy_` has the host's copies in it."""
 FIDELITY = 1e-3
 """Of a log gain: float32 inputs that went through 8 layers are good to 1e-5 or so, and their change to that over it."""
 
@@ -97,11 +109,11 @@ def tokens_for(scale: Scale) -> Tensor:
     return torch.randint(scale.vocabulary, (scale.batch, scale.length), generator=generator).to(scale.device)
 
 
-def train_step(model: nn.Module, tokens: Tensor) -> Callable[[], None]:
+def train_step(model: nn.Module, tokens: Tensor, *, compiled: bool = True) -> Callable[[], None]:
     """A step of training as people run it."""
     cuda = tokens.is_cuda
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=cuda)
-    run = torch.compile(model) if cuda else model
+    run = torch.compile(model) if cuda and compiled else model
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -151,6 +163,7 @@ def cost_rows(width: int, scale: Scale) -> Iterator[Row]:
         f"{sequences} of {scale.batch} sequences, W_0 {where}": measuring(reference, sequences)
         for sequences in scale.probes
         for where, reference in references.items()
+        if sequences == scale.probes[-1] or reference is references["on the device"]
     }
     for measure in cases.values():
         measure()
@@ -174,6 +187,51 @@ def cost_rows(width: int, scale: Scale) -> Iterator[Row]:
             torch.cuda.synchronize()
             held = torch.cuda.max_memory_allocated() - before
             yield row(f"D={width}: held while measuring, {name}", held / MIB, "MiB")
+    for name, measure in cases.items():
+        yield from breakdown(f"D={width}: {name}", measure, scale.device)
+
+
+def breakdown(name: str, measure: Callable[[], object], device: torch.device) -> Iterator[Row]:
+    """Where one measurement's time goes, by the profiler."""
+    cuda = device.type == "cuda"
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    if cuda:
+        kinds.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=kinds) as profiler:
+        seconds = timed(measure, device, 1)
+    yield row(f"{name}: a measurement under the profiler", 1e3 * seconds, "ms")
+    spent = {
+        event.key: (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e3
+        for event in profiler.key_averages()
+    }
+    calls = sum(event.count for event in profiler.key_averages() if event.key.startswith("aten::"))
+    yield row(f"{name}: operations", calls, "calls")
+    busy = sum(time for key, time in spent.items() if key.startswith("aten::"))
+    yield row(f"{name}: operations, {'on the device' if cuda else 'on the host'}", busy, "ms")
+    for work, keys in WORK.items():
+        yield row(f"{name}: {work}", sum(t for key, t in spent.items() if key.startswith(keys)), "ms")
+
+
+def host_rows(scale: Scale) -> Iterator[Row]:
+    """A measurement's time where there is next to nothing to compute."""
+    tiny = replace(scale, widths=(TINY,), vocabulary=TINY, batch=1, length=16)
+    with seeded(0):
+        model = build(TINY, tiny)
+    references: dict[str, Reference] = {
+        "on the device": Snapshot.of(model),
+        "on the host": Snapshot.of(model, device="cpu"),
+        "drawn again": Redraw.of(model, lambda: build(TINY, tiny), seed=0),
+    }
+    tokens = tokens_for(tiny)
+    train_step(model, tokens, compiled=False)()
+    for where, reference in references.items():
+
+        def measure(reference: Reference = reference) -> None:
+            with torch.autocast(tiny.device.type, dtype=torch.bfloat16):
+                measure_alignment(model, tokens, reference=reference, spectral_iterations=0)
+
+        times = [1e3 * timed(measure, tiny.device, 1) for _ in range(6)][1:]
+        yield row(f"the host alone, {scale.layers} layers of width {TINY}, W_0 {where}", median(times), "ms")
 
 
 def fidelity_rows(scale: Scale) -> Iterator[Row]:
@@ -190,7 +248,7 @@ def fidelity_rows(scale: Scale) -> Iterator[Row]:
         optimizer.step()
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     found = {"eager": measure_alignment(model, tokens, reference=start)}
-    compiled = torch.compile(model) if scale.device.type == "cuda" else model
+    compiled = torch.compile(model, backend="aot_eager") if scale.device.type == "cuda" else model
     with torch.no_grad():
         compiled(tokens)
     found["compiled"] = measure_alignment(compiled, tokens, reference=start)
@@ -226,15 +284,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true")
     given = parser.parse_args(arguments)
     scale = LARGE if torch.cuda.is_available() and not given.smoke else SMOKE
-    rows: list[Row] = list(attempted("fidelity", lambda: fidelity_rows(scale)))
-    for width in scale.widths:
-        rows += attempted(f"D={width}", lambda width=width: cost_rows(width, scale))
-    if given.json is not None:
-        accelerator = torch.cuda.get_device_name() if scale.device.type == "cuda" else None
-        write_json(
-            given.json,
-            make_record("alignment_model", rows, machine=machine(accelerator), versions=versions("torch")),
-        )
+    parts: dict[str, Callable[[], Iterator[Row]]] = {
+        "host": lambda: host_rows(scale),
+        **{f"D={width}": partial(cost_rows, width, scale) for width in scale.widths},
+        "fidelity": lambda: fidelity_rows(scale),
+    }
+    rows: list[Row] = []
+    accelerator = torch.cuda.get_device_name() if scale.device.type == "cuda" else None
+    for name, part in parts.items():
+        rows += attempted(name, part)
+        forget(scale.device)
+        if given.json is not None:
+            write_json(
+                given.json,
+                make_record(
+                    "alignment_model", rows, machine=machine(accelerator), versions=versions("torch")
+                ),
+            )
     return int(any("error" in item for item in rows))
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from widthwise.measure.fingerprint import fingerprint
 from widthwise.scaling.parameter_names import FLATTENING, plain_names, without_wrappers
 from widthwise.scaling.seeding import seeded
 from widthwise.scaling.shards import DTENSOR, local_part
@@ -40,14 +41,23 @@ class Snapshot:
 
         Args:
             device: where to keep the copy, `"cpu"` to spare the accelerator's memory; left out, where the model is.
+                A CUDA device's copy on the host is in page-locked memory, from where it comes back several times as
+                fast; PyTorch rounds each such tensor's memory up to a power of two.
         """
         with torch.no_grad():
             return Snapshot(
-                {
-                    name: local_part(tensor).detach().to(device or local_part(tensor).device, copy=True)
-                    for name, tensor in named_tensors(model).items()
-                }
+                {name: _copy(local_part(tensor), device) for name, tensor in named_tensors(model).items()}
             )
+
+
+def _copy(tensor: Tensor, device: torch.device | str | None) -> Tensor:
+    target = torch.device(device) if device is not None else tensor.device
+    if tensor.is_cuda and target.type == "cpu":
+        try:
+            return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor)
+        except RuntimeError:  # the system lets this process lock no more pages
+            pass
+    return tensor.detach().to(target, copy=True)
 
 
 @dataclass(frozen=True)
@@ -159,15 +169,15 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def digest_of(model: nn.Module) -> str:
-    """A hash of all parameters' names, types, shapes and bits."""
-    found = hashlib.sha256()
-    with torch.no_grad():
-        for name, parameter in named_tensors(model).items():
-            if isinstance(parameter, nn.Parameter):
-                values = whole(parameter).detach().cpu().contiguous()
-                found.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-                found.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+    """A hash of all parameters' names, types, shapes and bits, made where they are: see `fingerprint`."""
+    parameters = {
+        name: whole(parameter).detach()
+        for name, parameter in named_tensors(model).items()
+        if isinstance(parameter, nn.Parameter)
+    }
+    head = "".join(f"{name} {values.dtype} {tuple(values.shape)}\n" for name, values in parameters.items())
+    prints = " ".join(str(number) for number in fingerprint(tuple(parameters.values())))
+    return hashlib.sha256(f"{head}{prints}".encode()).hexdigest()
 
 
 def _differences(drawn: nn.Module, model: nn.Module) -> str:

@@ -3,7 +3,11 @@
 import math
 from collections.abc import Generator, Mapping
 
-from widthwise.measure.alignment_passes import Layer, Passes
+import torch
+from torch import Tensor
+
+from widthwise.measure.alignment_passes import Passes
+from widthwise.measure.alignment_processes import SummedLayer
 from widthwise.measure.alignment_report import AlignmentReport, LayerAlignment, LookedUp, Unmeasured
 from widthwise.measure.recorder import rms
 from widthwise.measure.spectral_norm import spectral_norm
@@ -21,7 +25,7 @@ REASONS = {
 
 
 def report_of(
-    passes: Passes, layers: Mapping[str, Layer], roles: Mapping[str, Role], *, spectral_iterations: int
+    passes: Passes, layers: Mapping[str, SummedLayer], roles: Mapping[str, Role], *, spectral_iterations: int
 ) -> AlignmentReport:
     """The report.
 
@@ -36,14 +40,16 @@ def report_of(
             LayerAlignment(
                 layer=name,
                 role=_role(name, roles, passes),
-                fan_in=layer.fan_in,
-                fan_out=layer.fan_out,
-                calls=layer.calls,
+                fan_in=layer.facts.fan_in,
+                fan_out=layer.facts.fan_out,
+                calls=layer.facts.calls,
                 sizes=layer.sizes,
-                spectral_norm=_stretch(name, layer, passes, spectral_iterations),
-                note=layer.note,
+                spectral_norm=stretch,
+                note=layer.facts.note,
             )
-            for name, layer in layers.items()
+            for (name, layer), stretch in zip(
+                layers.items(), _stretches(passes, layers, spectral_iterations), strict=True
+            )
         ),
         looked_up=tuple(_looked_up(name, roles, passes) for name in passes.looked_up),
         unmeasured=tuple(_unmeasured(passes, layers)),
@@ -65,13 +71,16 @@ def _role(name: str, roles: Mapping[str, Role], passes: Passes) -> Role | None:
     return Role.READOUT if tied and found is Role.EMBEDDING else found
 
 
-def _stretch(name: str, layer: Layer, passes: Passes, iterations: int) -> float:
-    """The spectral norm of dW, or the largest of a stack of matrices."""
-    if not iterations:
-        return math.nan
-    now, then = passes.weights.pair(name)
-    change = (now - then).flatten(1) if layer.convolved else now - then
-    return spectral_norm(change, iterations=iterations).max().item()
+def _stretches(passes: Passes, layers: Mapping[str, SummedLayer], iterations: int) -> list[float]:
+    """The spectral norm of each layer's dW, or the largest of a stack of matrices; one transfer for all."""
+    if not iterations or not layers:
+        return [math.nan] * len(layers)
+    found: list[Tensor] = []
+    for name, layer in layers.items():
+        now, then = passes.weights.pair(name)
+        change = (now - then).flatten(1) if layer.facts.convolved else now - then
+        found.append(spectral_norm(change, iterations=iterations).max().double())
+    return torch.stack([one.to(found[0].device) for one in found]).tolist()
 
 
 def _looked_up(name: str, roles: Mapping[str, Role], passes: Passes) -> LookedUp:
@@ -80,7 +89,7 @@ def _looked_up(name: str, roles: Mapping[str, Role], passes: Passes) -> LookedUp
     return LookedUp(name, role, weights=rms(now), change=rms(now - then))
 
 
-def _unmeasured(passes: Passes, layers: Mapping[str, Layer]) -> Generator[Unmeasured]:
+def _unmeasured(passes: Passes, layers: Mapping[str, SummedLayer]) -> Generator[Unmeasured]:
     first_names = passes.weights.first_names
     measured = {first_names.get(name, name): name for name in (*passes.looked_up, *layers)}
     for name, first in first_names.items():
@@ -88,7 +97,7 @@ def _unmeasured(passes: Passes, layers: Mapping[str, Layer]) -> Generator[Unmeas
             yield Unmeasured(name, _reason(name, passes, layers))
 
 
-def _reason(name: str, passes: Passes, layers: Mapping[str, Layer]) -> str:
+def _reason(name: str, passes: Passes, layers: Mapping[str, SummedLayer]) -> str:
     owner, _, rest = name.rpartition(f"{PARAMETRIZED}.")
     effective = owner + rest.partition(".")[0]
     if PARAMETRIZED in name and effective in layers:

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,19 @@ from torch import Tensor, nn
 from widthwise.measure.alignment_reference import named_tensors, plain_model, whole
 from widthwise.scaling.parameter_names import without_wrappers
 from widthwise.scaling.shards import local_part
+
+
+def beside(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The reference where the model's tensors are: what is elsewhere is copied there once, for both passes.
+
+    To a CUDA device the copies are ordered and not waited for: from page-locked memory, as a `Snapshot` on the host is,
+    the host goes on to start the first pass meanwhile.
+    """
+    return {
+        name: part.to(device, non_blocking=device.type == "cuda")
+        for name, part in reference.items()
+        for device in (local_part(ours[name]).device,)
+    }
 
 
 @contextmanager
@@ -48,12 +62,46 @@ def first_names(model: nn.Module) -> dict[str, str]:
     }
 
 
+class Owned(NamedTuple):
+    """Where a parameter is found, whatever object it is at the time: `fully_shard` puts another one there."""
+
+    owner: nn.Module
+    key: str
+    name: str
+
+
+def parameters_under(model: nn.Module) -> dict[str, list[Owned]]:
+    """Module's name -> its own and its descendants' parameters, as `named_parameters` orders and names them.
+
+    Collected in one walk: asking every module would walk each branch once for every module above it.
+    """
+    found: dict[str, list[Owned]] = {}
+
+    def visit(module: nn.Module, prefix: str) -> list[Owned]:
+        start = f"{prefix}." if prefix else ""
+        owned = [
+            Owned(module, key, without_wrappers(start + key))
+            for key, parameter in module._parameters.items()
+            if parameter is not None
+        ]
+        for name, child in module.named_children():
+            owned += visit(child, start + name)
+        first: dict[int, Owned] = {}
+        for one in owned:
+            first.setdefault(id(one.owner._parameters[one.key]), one)
+        found.setdefault(prefix, list(first.values()))
+        return found[prefix]
+
+    visit(model, "")
+    return found
+
+
 class Weights:
     """W and W_0 of every tensor, in the precision in which products are repeated.
 
     Args:
         model: whose tensors they are.
-        reference: this process's part of W_0, by first names.
+        reference: this process's part of W_0, by first names, where the model's tensors are.
         before: what parametrizations made of W_0, by name.
     """
 
@@ -85,7 +133,7 @@ class Weights:
             return self.effective[name], self._before[name]
         first = self.first_names[name]
         ours = self.ours[first]
-        part = self._reference[first].to(local_part(ours).device)
+        part = self._reference[first]
         if local_part(ours) is ours:
             return ours.detach(), part
         from torch.distributed.tensor import DTensor

@@ -76,7 +76,7 @@ def measure_alignment(
     parts = reference_parts(reference, inner)
     passes = two_passes(inner, lambda: _run(inner, probe, forward), parts)
     names = (*passes.weights.first_names, *passes.weights.effective)
-    layers = summed(passes.layers, names, groups_of(model) if groups is None else groups)
+    layers = summed(passes, names, groups_of(model) if groups is None else groups)
     return report_of(passes, layers, _table(roles), spectral_iterations=spectral_iterations)
 
 

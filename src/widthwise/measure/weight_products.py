@@ -8,15 +8,15 @@ a stack, packed attention projections. A tensor is followed through what only tu
 constant; a tensor that meets something else on its way is not measured, and what it met is noted.
 """
 
+import weakref
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from widthwise.measure.recorder import tensors_of
 from widthwise.measure.tensor_product import Convolution, MatrixProduct, TensorProduct
@@ -32,7 +32,7 @@ VIEWS: frozenset[Any] = frozenset({
 """What is repeated on W and W_0 as it was done to each."""
 
 COPIES: frozenset[Any] = frozenset({aten._to_copy, aten.clone})
-"""Repeated as a copy of the same layout, without a cast: W and W_0 keep their precision."""
+"""Repeated in the copy's layout, without its cast: W and W_0 keep their precision."""
 
 FACTORS: frozenset[Any] = frozenset({aten.mul, aten.div, aten.neg})
 """By a number: a parameterization's multiplier, which drops out of a ratio, or the tensor's own norm."""
@@ -86,9 +86,8 @@ class WeightProducts(TorchDispatchMode):
     def __init__(self, found: Callable[[Use, TensorProduct], None]) -> None:
         super().__init__()
         self._found = found
-        self._uses: WeakTensorKeyDictionary = (
-            WeakTensorKeyDictionary()
-        )  # casts of weights are freed when they were
+        self._uses: dict[int, tuple[weakref.ref[Tensor], Use]] = {}
+        """By address, and weakly: casts of weights are freed when they were, and others may have their addresses."""
         self.met: defaultdict[str, set[str]] = defaultdict(set)
         """Parameter -> the operations that it met and that are no product."""
         self.looked_up: dict[str, None] = {}
@@ -96,20 +95,36 @@ class WeightProducts(TorchDispatchMode):
 
     def know(self, tensor: Tensor, name: str) -> None:
         """Follow a tensor from here on; a later name replaces an earlier one."""
-        self._uses[tensor] = Use(name)
+        known = self.use_of(tensor)
+        if known is None or known.name != name or known.views:
+            self._keep(tensor, Use(name))
+
+    def _keep(self, tensor: Tensor, use: Use) -> None:
+        self._uses[id(tensor)] = (weakref.ref(tensor), use)
 
     def use_of(self, value: object) -> Use | None:
         """How a known tensor came to be this value, if it did."""
-        return self._uses.get(value) if isinstance(value, Tensor) else None
+        found = self._uses.get(id(value))
+        return found[1] if found is not None and found[0]() is value else None
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         options = kwargs or {}
         result = func(*args, **options)
-        if any(tensor in self._uses for tensor in tensors_of((args, options))):
+        if self._meets(args) or (options and self._meets(options.values())):
             self._note(func, args, options, result)
         return result
+
+    def _meets(self, values: Iterable[object]) -> bool:
+        """Whether a known tensor is among an operation's arguments; every operation of the pass asks this."""
+        for value in values:
+            if isinstance(value, list | tuple):
+                if self._meets(value):  # pyright: ignore[reportUnknownArgumentType]
+                    return True
+            elif self.use_of(value) is not None:
+                return True
+        return False
 
     def _note(self, func: Any, args: tuple[Any, ...], options: dict[str, Any], result: Any) -> None:
         operation = func.overloadpacket
@@ -117,7 +132,7 @@ class WeightProducts(TorchDispatchMode):
         if first is not None and self._passes(operation, args):
             if operation in COPIES:
                 layout = {"memory_format": options.get("memory_format")}
-                self._follow(View(aten.clone.default, (), layout, None), first, result)
+                self._follow(View(_laid_out, (), layout, None), first, result)
             else:
                 self._follow(View(func, args[1:], options, None), first, result)
             return
@@ -146,7 +161,7 @@ class WeightProducts(TorchDispatchMode):
     def _follow(self, view: View, use: Use, result: Any) -> None:
         results = [(None, result)] if isinstance(result, Tensor) else list(enumerate(result))
         for place, tensor in results:
-            self._uses[tensor] = Use(use.name, (*use.views, replace(view, place=place)))
+            self._keep(tensor, Use(use.name, (*use.views, replace(view, place=place))))
 
     def _product(self, operation: Any, args: tuple[Any, ...]) -> tuple[Use, TensorProduct] | None:
         if operation is aten.convolution:
@@ -164,6 +179,13 @@ class WeightProducts(TorchDispatchMode):
         assert one is not None
         vectors = right.mT if right.dim() > 1 else right[None]
         return one, MatrixProduct(vectors, left.shape, left=True)
+
+
+def _laid_out(tensor: Tensor, *, memory_format: torch.memory_format | None) -> Tensor:
+    """A tensor as a copy of it would lie in memory; itself, where that is as it lies."""
+    if memory_format in (None, torch.preserve_format) and tensor.is_contiguous():
+        return tensor
+    return aten.clone.default(tensor, memory_format=memory_format)
 
 
 ADDED: frozenset[Any] = frozenset(
