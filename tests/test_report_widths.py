@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import benchmark_modules as _benchmarks
 from study_example import DIGEST, command, tiny_source
 from widthwise.records import Magnitude, SizePoint, Spread, TrialStatus, read_study
 from widthwise.report.epsilon_shares import epsilon_shares
@@ -16,6 +17,7 @@ from widthwise.study.expand import expand
 from widthwise.study.store import create_store, writing
 from widthwise.study.trial_result import TrialResult
 
+assert _benchmarks.BENCHMARKS  # importable from here on
 WIDTHS = (16, 32, 64)
 FOLDED = {"embedding": 0.25, "hidden": 0.75, "vector": 1.25, "readout": 0.125}
 """The powers of the invented gradients of folded weights: n^(-power)."""
@@ -216,3 +218,18 @@ def test_a_run_of_one_rate_ends_in_words(store: Path) -> None:
     assert found.exit_code == 0, found.stderr
     assert "12 trials, one rate each: `widthwise study report` shows what was measured" in found.stdout
     assert replace(read_study(store), hosts=()).trials
+
+
+def test_the_tables_of_the_document(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A store of which every second moment is twice as large has half the ratio."""
+    from wide_tables import main
+
+    invented(tmp_path / "double.sqlite", source(), size=2.0)
+    assert main([str(store), "--formats", str(tmp_path / "double.sqlite")]) == 0
+    text = capsys.readouterr().out
+    assert (
+        "| mean-field | hidden | gradient at the start | −1.5 | −1.250 | −1.250 to −1.250 | 0.250 | 3 |"
+        in text
+    )
+    assert "| adam | mup | 64 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 |" in text
+    assert "The largest difference of 12 final losses is 0 nats." in text

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from widthwise.records import Magnitude
 from widthwise.report.measured_sizes import MeasuredSizes, RoleSpreads
 from widthwise.theory import PARAMETERIZATIONS, Role, gradient_exponent
 
@@ -38,8 +39,9 @@ class EpsilonShares:
     """One arm, role and width.
 
     Args:
-        median: of sqrt(v_hat), the geometric mean over tensors.
-        below: by epsilon, the share of coordinates with sqrt(v_hat) below it.
+        magnitude: sqrt(v_hat) after the last step, as the state has it, or |g| of the first, which is sqrt(v_hat) then.
+        median: of it, the geometric mean over tensors.
+        below: by epsilon, the share of coordinates below it.
         near: the same, below ten times epsilon: these lose a tenth of their step or more.
     """
 
@@ -47,15 +49,17 @@ class EpsilonShares:
     optimizer: str
     role: str
     width: int
+    magnitude: Magnitude
     median: float
     below: dict[str, float]
     near: dict[str, float]
 
 
 def epsilon_shares(measured: MeasuredSizes) -> tuple[EpsilonShares, ...]:
-    """Of every arm whose optimizer keeps second moments."""
+    """Of every arm whose optimizer keeps second moments: of these, and of the first gradients."""
     base = measured.study.base_width
-    return tuple(_shares(one, base) for one in measured.spreads)
+    keep = {one.arm.name for one in measured.spreads if one.magnitude is Magnitude.SECOND_MOMENT}
+    return tuple(_shares(one, base) for one in measured.spreads if one.arm.name in keep)
 
 
 def _shares(one: RoleSpreads, base_width: int) -> EpsilonShares:
@@ -68,6 +72,7 @@ def _shares(one: RoleSpreads, base_width: int) -> EpsilonShares:
         optimizer=one.arm.optimizer,
         role=one.role,
         width=one.width,
+        magnitude=one.magnitude,
         median=one.factor * math.exp(math.fsum(logs) / len(logs)) if logs else math.nan,
         below={
             name: _mean(spread.share_below(size) for spread in one.spreads) for name, size in found.items()

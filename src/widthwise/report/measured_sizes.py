@@ -68,12 +68,14 @@ class RoleSpreads:
     """How the entries of one arm's tensors of a role are spread at a width.
 
     Args:
+        magnitude: of the gradients of the first step, which are exact, or of second moments after the last.
         factor: what these folded sizes are multiplied by.
     """
 
     arm: ArmRow
     role: str
     width: int
+    magnitude: Magnitude
     factor: float
     spreads: tuple[Spread, ...] = field(repr=False)
 
@@ -84,7 +86,7 @@ class MeasuredSizes:
 
     Args:
         sizes: by arm, role and quantity.
-        spreads: of second moments, by arm, role and width.
+        spreads: by arm, width and role.
     """
 
     study: StoredStudy
@@ -212,10 +214,9 @@ def _spreads(
     spreads: Mapping[int, Sequence[Spread]],
 ) -> Iterator[RoleSpreads]:
     for cell in cells:
-        by_role: dict[str, list[Spread]] = {}
-        for spread in _second_moments(spreads.get(cell.trial, ())):
-            by_role.setdefault(roles[cell.width, spread.tensor], []).append(spread)
-        for role in ROLES:
-            if role in by_role:
-                factor = _factor(arm, role, cell.width)
-                yield RoleSpreads(arm, role, cell.width, factor, tuple(by_role[role]))
+        found = spreads.get(cell.trial, ())
+        first = [s for s in found if s.magnitude is Magnitude.GRADIENT and s.step == 1]
+        for magnitude, of in ((Magnitude.GRADIENT, first), (Magnitude.SECOND_MOMENT, _second_moments(found))):
+            for role in ROLES:
+                if held := tuple(s for s in of if roles[cell.width, s.tensor] == role):
+                    yield RoleSpreads(arm, role, cell.width, magnitude, _factor(arm, role, cell.width), held)

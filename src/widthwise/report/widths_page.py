@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from widthwise.analysis import AlignmentExponent, SizeSlope, size_slope
-from widthwise.records import TrialStatus, read_alignment, read_curves, read_layers
+from widthwise.records import Magnitude, TrialStatus, read_alignment, read_curves, read_layers
 from widthwise.report.alignment_series import ArmAlignment, arm_alignments
 from widthwise.report.cost_table import cost_page_table
 from widthwise.report.epsilon_shares import BITES, EPSILONS, EpsilonShares, epsilon_shares
@@ -56,7 +56,9 @@ def widths_page(store: Path) -> WidthsPage:
         title=study.name,
         head=_head(measured),
         gradients=first_gradients(measured),
-        shares=tuple(one for one in shares if one.optimizer == "adam"),
+        shares=tuple(
+            one for one in shares if one.optimizer == "adam" and one.magnitude is Magnitude.SECOND_MOMENT
+        ),
         tables=tuple(table for table in tables if table is not None),
         notes=_notes(measured),
         spec=study.spec,
@@ -130,14 +132,16 @@ def slope_texts(found: SizeSlope, theory: float | None) -> tuple[str, str, str, 
 
 def epsilon_table(shares: Sequence[EpsilonShares]) -> PageTable | None:
     """What each epsilon exceeds at the largest width, and from which width on it bites."""
-    groups: dict[tuple[str, str, str], list[EpsilonShares]] = {}
+    groups: dict[tuple[str, str, str, Magnitude], list[EpsilonShares]] = {}
     for one in shares:
-        groups.setdefault((one.optimizer, one.parameterization, one.role), []).append(one)
+        if one.magnitude is Magnitude.SECOND_MOMENT or one.optimizer == "adam":
+            groups.setdefault((one.optimizer, one.parameterization, one.role, one.magnitude), []).append(one)
     rows: list[PageRow] = []
-    for (optimizer, parameterization, role), of in groups.items():
+    for (optimizer, parameterization, role, magnitude), of in groups.items():
         ordered = sorted(of, key=lambda one: one.width)
         first, last = ordered[0], ordered[-1]
-        texts = [role, *(significant(one.median, 2) for one in (first, last))]
+        texts = [role, "√v̂" if magnitude is Magnitude.SECOND_MOMENT else "first |g|"]
+        texts += [*(significant(one.median, 2) for one in (first, last))]
         for epsilon in EPSILONS:
             name = epsilon.name
             texts += [percent(last.below[name]), percent(last.near[name]), _bites_from(ordered, name)]
@@ -148,13 +152,14 @@ def epsilon_table(shares: Sequence[EpsilonShares]) -> PageTable | None:
     return as_page_table(
         "epsilon",
         "What Adam's epsilon exceeds",
-        f"The median of √v̂ at widths {ends[0]} and {ends[-1]}, and of the coordinates that ever had a gradient the "
-        "share with √v̂ below each epsilon, and below ten times it, at the largest width; an epsilon bites from the "
-        f"width on at which {percent(BITES)} of them lie below it. Per layer: 1e-9 at the base width, then n^(-g). "
+        f"The median of √v̂ after the last step at widths {ends[0]} and {ends[-1]}; of the coordinates that ever had a "
+        "gradient, the share with √v̂ below each epsilon, and below ten times it, at the largest width. An epsilon "
+        f"bites from the width on at which {percent(BITES)} of them lie below it. Per layer: 1e-9 at the base width, "
+        "then n^(-g). After the first step √v̂ is |g|, which is exact; later ones are as the state keeps them. "
         "Adam-atan2 has no epsilon: its second moments stand there for what one would have done."
         if ends
         else "",
-        ("optimizer, parameterization", "role", f"√v̂ at {ends[0]}", f"√v̂ at {ends[-1]}", *each)
+        ("optimizer, parameterization", "role", "of", f"median at {ends[0]}", f"median at {ends[-1]}", *each)
         if ends
         else ("",),
         rows,
