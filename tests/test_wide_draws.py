@@ -8,7 +8,7 @@ import torch
 from optim_cases import interpreted_kernels
 from populations import ADAM_UPDATE, CPU, make_recipe, numbers, transformer
 from widthwise.train import Member, initial_parameters
-from widthwise.wide.draws import normal_draws
+from widthwise.wide.draws import fill_normal_, normal_draws
 from widthwise.wide.initial import InitialDraw, initial_weight
 
 COUNT = 2**20
@@ -77,6 +77,16 @@ def test_on_a_cpu_it_is_the_populations_draw() -> None:
         else:
             assert (counted == deviation).all()
     assert InitialDraw.for_device(CPU) is InitialDraw.POPULATION
+
+
+def test_the_kernel_numbers_elements_beyond_32_bits() -> None:
+    first = 2**32 - 3
+    filled = torch.empty(7)
+    with interpreted_kernels():
+        fill_normal_(filled, 1, "a", init=1.0, first=first)
+    torch.testing.assert_close(
+        filled, normal_draws(1, "a", first=first, count=7, device=CPU), rtol=2e-7, atol=2e-7
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -39,18 +39,19 @@ def normal_draws(seed: int, name: str, *, first: int, count: int, device: torch.
     return radius.log().mul_(-2).clamp_min_(0).sqrt_().mul_(angle.mul_(2 * math.pi).cos_())
 
 
-def fill_normal_(flat: Tensor, seed: int, name: str, *, init: float) -> None:
+def fill_normal_(flat: Tensor, seed: int, name: str, *, init: float, first: int = 0) -> None:
     """Write init * `normal_draws` of a whole tensor, by a kernel that keeps nothing beside it.
 
     Args:
         flat: contiguous, of one dimension.
+        first: the number of its first element.
     """
     from widthwise.wide.draws_kernel import AT_ONCE, kernel
 
     words = [word for key in _keys(seed, name) for word in (key >> 32, key & _WORD)]
     keys = torch.tensor(words, device=flat.device)
     grid = (-(-len(flat) // AT_ONCE),)
-    kernel()[grid](flat, len(flat), init, keys, BLOCK=AT_ONCE)
+    kernel()[grid](flat, len(flat), first, init, keys, BLOCK=AT_ONCE)
 
 
 def _keys(seed: int, name: str) -> tuple[int, int]:

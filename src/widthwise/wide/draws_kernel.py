@@ -27,13 +27,14 @@ def _uniform(low, high, key_high, key_low):
     return (word.to(tl.float32) + 0.5) * 2.3283064365386963e-10
 
 
-def _normal(out, count, init, keys, BLOCK: tl.constexpr):
+def _normal(out, count, first, init, keys, BLOCK: tl.constexpr):
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    low, high = (place & 0xFFFFFFFF).to(tl.uint32), (place >> 32).to(tl.uint32)
-    first, second = tl.load(keys).to(tl.uint32), tl.load(keys + 1).to(tl.uint32)
-    third, fourth = tl.load(keys + 2).to(tl.uint32), tl.load(keys + 3).to(tl.uint32)
-    radius = tl.sqrt(tl.maximum(-2.0 * tl.log(_uniform(low, high, first, second)), 0.0))
-    angle = 6.283185307179586 * _uniform(low, high, third, fourth)
+    element = place + first
+    low, high = (element & 0xFFFFFFFF).to(tl.uint32), (element >> 32).to(tl.uint32)
+    one, two = tl.load(keys).to(tl.uint32), tl.load(keys + 1).to(tl.uint32)
+    three, four = tl.load(keys + 2).to(tl.uint32), tl.load(keys + 3).to(tl.uint32)
+    radius = tl.sqrt(tl.maximum(-2.0 * tl.log(_uniform(low, high, one, two)), 0.0))
+    angle = 6.283185307179586 * _uniform(low, high, three, four)
     z = radius * tl.cos(angle) * init
     tl.store(out + place, z.to(out.dtype.element_ty), mask=place < count)
 
