@@ -272,15 +272,19 @@ def all_have_the_same(outcomes: Sequence[Outcome]) -> None:
     assert len(set(texts)) == 1
 
 
+def same_as_one() -> None:
+    """All that needs no second start of processes; `wide_processes.py` runs it among its own."""
+    measurements_are_the_same()
+    reports_are_the_same()
+    an_infinite_part_is_everyones()
+    all_have_the_same(trainings_are_the_same())
+
+
 def main(folder: Path, phase: str) -> None:
     torch.set_num_threads(1)
     with process_group("cpu"):
         match phase:
             case "train":
-                measurements_are_the_same()
-                reports_are_the_same()
-                an_infinite_part_is_everyones()
-                all_have_the_same(trainings_are_the_same())
                 train_until(folder / "population-1", 40)
             case "resume":
                 goes_on(folder / "population-1")

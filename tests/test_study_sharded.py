@@ -52,6 +52,7 @@ def same_results(found: Path, expected: Path) -> None:
             assert point.alpha == pytest.approx(other_point.alpha, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_store_of_one(folder: Path) -> None:
     done = torchrun_study(2, "run", folder / "spec.yaml", "--store", folder / "two.sqlite")
     assert done.returncode == 0, done.stderr[-3000:]

@@ -22,7 +22,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_processes_are_one(two: Path) -> None:
-    """Losses, sizes, members over processes; and one whole checkpoint is left."""
+    """Losses, sizes, members over processes, whole trainings, what is measured; and one whole checkpoint is left."""
     assert sorted(path.name for path in (two / "adam").iterdir()) == ["latest.json", "step-10-of-2"]
 
 

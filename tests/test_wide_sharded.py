@@ -1,4 +1,4 @@
-"""Whole trainings over two gloo processes are those of one; killed, they go on in one process and in four."""
+"""A training over two gloo processes that is killed goes on in one process and in four, as if it had never been."""
 
 from pathlib import Path
 
@@ -8,6 +8,8 @@ from torchrun import torchrun
 
 SCRIPT = "sharded_training.py"
 
+pytestmark = pytest.mark.slow  # three starts of processes that import torch
+
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -16,13 +18,11 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_two_processes_train_and_measure_as_one(killed: Path) -> None:
-    """Losses, statuses, dropped members, alignment; and of the killed training one whole checkpoint is left."""
+def test_one_whole_checkpoint_is_left(killed: Path) -> None:
     left = sorted(path.name for path in (killed / "population-1").iterdir())
     assert left == ["latest.json", "step-20-of-2"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 4])
-def test_a_killed_training_goes_on_in_other_numbers_of_processes(killed: Path, processes: int) -> None:
+def test_it_goes_on_in_other_numbers_of_processes(killed: Path, processes: int) -> None:
     torchrun(processes, SCRIPT, killed, "resume")

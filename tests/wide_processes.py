@@ -21,6 +21,7 @@ from populations import (
     train,
     transformer,
 )
+from sharded_training import same_as_one
 from widthwise.optim import (
     AdafactorConstants,
     AdafactorUpdate,
@@ -159,6 +160,7 @@ def main(folder: Path, phase: str) -> None:
                 sizes_are_reduced()
                 split("adam")
                 refuse()
+                same_as_one()
                 save(folder, "adam")
             case "more":
                 for name in UPDATES:
