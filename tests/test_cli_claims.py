@@ -9,6 +9,7 @@ import pytest
 
 from benchmark_modules import BENCHMARKS
 from study_example import command, invented_store, snapshot, tiny_source, wide
+from test_report_alignment import measured_store
 from widthwise.records import read_study, unfinished
 from widthwise.study import arm_axes
 from widthwise.study.spec_file import SpecSource
@@ -127,7 +128,7 @@ def test_claims_as_a_document(store: Path) -> None:
     assert row.endswith("| −0.94, −0.95 |")
     assert "| adam | standard | paper, 16384 | 2.625 | 2.576 | 2.572 |" in text
     assert "| widths | 128 to 16,384, fourteen of them | 8, 16, 32 |" in text
-    assert "| tiny | 6 of 6 | 352 completed |" in text
+    assert "| tiny | 6 of 6 | 352 completed | 0.01 |" in text  # 44 populations of half a second
     assert "three widths determine the loss law" in text
     for line in text.splitlines():
         assert not line.startswith("|") or line.endswith("|")
@@ -247,3 +248,32 @@ def test_evidence_decides_what_no_study_can(store: Path) -> None:
 def test_the_text_in_words(store: Path) -> None:
     text = command("study", "claims", store, "--text", "twelve old books").stdout
     assert "| text | C4, English | twelve old books (SHA-256 0000000000000000) |" in text
+
+
+def test_alignment_is_read_from_the_study(tmp_path: Path) -> None:
+    """Exponents of 0.9 in hidden layers and 0.6 in the readout at every step: intermediate, and without change."""
+    path = measured_store(tmp_path / "s.sqlite", anchor="absolute")
+    conditions = {c["what"]: c for c in verdicts(path)[15]["conditions"]}  # pyright: ignore
+    for role, exponent in (("hidden", 0.9), ("readout", 0.6)):
+        found = conditions[f"exponent of alpha, {role}, mean over training, standard"]
+        assert found["standing"] == "holds"
+        assert found["measured"]["estimate"] == pytest.approx(exponent, abs=1e-9)
+    # muP has no arm with one global rate
+    assert conditions["exponent of alpha, hidden, mean over training, mup"]["standing"] == "not run yet"
+
+
+def test_a_width_of_few_rates_leaves_open_what_needs_it(tmp_path: Path) -> None:
+    """As a sweep may end that ran into a limit: two rates of muP at the largest width, whose losses say no optimum."""
+    rates = {"lowest": "2^-14", "highest": "2^-4", "windows": {32: ["2^-8", "2^-7"]}}
+    arms: list[dict[str, object]] = [
+        {"parameterization": "standard", "rates": ["global", "full"]},
+        {"parameterization": "mup", "rates": ["global", "full"], "learning_rates": rates},
+    ]
+    path = part(tmp_path / "s.sqlite", arms)
+    found = verdicts(path)
+    assert found[6]["standing"] == "holds"
+    assert found[4]["standing"] == "not decidable at this scale"
+    (condition,) = found[4]["conditions"]  # pyright: ignore[reportGeneralTypeIssues]
+    assert condition["reason"] == "no bracketed optimum where one is needed"
+    text = command("study", "claims", path).stdout
+    assert "| mup-full |" in text

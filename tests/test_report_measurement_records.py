@@ -7,6 +7,7 @@ import pytest
 
 from benchmark_modules import BENCHMARKS
 from widthwise.report.measurement_records import read_measurements
+from widthwise.theory import AlignmentQuantity
 
 RESULTS = BENCHMARKS / "results"
 
@@ -19,6 +20,7 @@ def test_the_committed_records_are_read() -> None:
     assert len(found.gauge) == 8
     assert {(one.optimizer, one.epsilon) for one in found.gauge} == {("adam-atan2", 0.0), ("adam", 1e-9)}
     assert {one.width for one in found.initial} == {64, 128, 256, 512}
+    assert {(one.quantity, one.progress) for one in found.initial} == {(AlignmentQuantity.PRODUCT, 0.0)}
     assert {one.fan_in for one in found.initial if one.layer == "blocks.0.mlp.down"} == {256, 512, 1024, 2048}
 
 

@@ -31,7 +31,7 @@ from widthwise.study.estimate import estimate_study
 from widthwise.study.expand import expand, expand_arms
 from widthwise.study.gpu import gpu_named
 from widthwise.study.measured_rates import MeasuredStore, read_measured
-from widthwise.study.measured_spec import measured_rates_spec
+from widthwise.study.measured_spec import measured_rates_spec, with_measured_from
 from widthwise.study.measured_text import measured_text
 from widthwise.theory import (
     ADAM,
@@ -254,10 +254,12 @@ def test_the_rates_reach_the_trials(measured: Callable[..., Path]) -> None:
     assert tensors["readout"][1] == pytest.approx(2.0**-8 * 4**-0.7, rel=1e-11)
 
 
+GIVEN = {"measured": "given", "arm": "standard-global"}
+
+
 def waiting() -> SpecSource:
     """Rates of two arms that are measured in a store which is named later."""
-    given = {"measured": "given", "arm": "standard-global"}
-    arms = [{"parameterization": ["standard", "mup"], "rates": ["full", given]}]
+    arms = [{"parameterization": ["standard", "mup"], "rates": ["full", GIVEN]}]
     return parse_spec(tiny_text(widths=[8, 32], arms=arms))
 
 
@@ -281,6 +283,9 @@ def test_a_store_that_is_given_later(measured: Callable[..., Path]) -> None:
     assert filled.spec == parse_spec(tiny_text(widths=[8, 32], arms=arms)).spec
     assert all(arm.measured for arm in expand_arms(filled.spec))
     assert "hidden alpha = 0.800 (0.800 to 0.800)" in filled.text
+    rates = [{"measured": str(path), "arm": "standard-global"}, GIVEN]
+    named = with_measured_from({"arms": [{"parameterization": "standard", "rates": rates}]}, "elsewhere")
+    assert [one["measured"] for one in named["arms"][0]["rates"]] == [str(path), "elsewhere"]
     with pytest.raises(
         ValueError, match=r"no arm of the specification has `rates: \{measured: given, arm: NAME\}`"
     ):

@@ -7,7 +7,7 @@ from widthwise.analysis.cell import make_cell
 from widthwise.analysis.noise import Noise, pool_noise
 from widthwise.analysis.observation import Observation
 from widthwise.analysis.optimum import CellFit, fit_cell
-from widthwise.analysis.validate import require_one_group, validate
+from widthwise.analysis.validate import MINIMUM_RATES, require_one_group, validate
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,17 @@ class FittedTable:
         return next((fit for fit in cells if fit.cell.width == width), None)
 
 
-def fit_table(observations: Iterable[Observation]) -> FittedTable:
+def fit_table(observations: Iterable[Observation], *, least_rates: int = MINIMUM_RATES) -> FittedTable:
     """Validate a table and fit the optimum of every cell.
+
+    Args:
+        least_rates: that a cell must have; one of fewer than the default's has no optimum, and is taken so.
 
     Raises:
         ValueError: the table is unusable (see `validate`), or a prescription's runs are of several groups.
     """
     observations = tuple(observations)
-    validate(observations)
+    validate(observations, least_rates=least_rates)
     require_one_group(observations)
     groups: dict[str, dict[int, list[Observation]]] = {}
     for observation in observations:

@@ -11,11 +11,12 @@ MINIMUM_RATES = 4
 """Distinct rates per (prescription, width): a cubic has four coefficients."""
 
 
-def validate(observations: Iterable[Observation]) -> None:
+def validate(observations: Iterable[Observation], *, least_rates: int = MINIMUM_RATES) -> None:
     """Check that a table can be analysed: values in range, no duplicates, enough widths and rates.
 
     Args:
         observations: the whole table.
+        least_rates: of every (prescription, width).
 
     Raises:
         ValueError: with the fact, the numbers and the remedy.
@@ -48,11 +49,11 @@ def validate(observations: Iterable[Observation]) -> None:
                 f"transfer is a comparison of at least {MINIMUM_WIDTHS} widths"
             )
     for (prescription, width), found in rates.items():
-        if len(found) < MINIMUM_RATES:
+        if len(found) < least_rates:
             listed = ", ".join(f"{rate:g}" for rate in sorted(found))
             raise ValueError(
                 f"prescription {prescription!r} at width {width} has {len(found)} distinct rates ({listed}); "
-                f"an optimum needs at least {MINIMUM_RATES}, better 7 by factors of 2"
+                f"an optimum needs at least {least_rates}, better 7 by factors of 2"
             )
 
 

@@ -57,7 +57,7 @@ def compare_studies(studies: Sequence[LabelledStudy], measurements: Measurements
             study with the same label.
     """
     joined = join_studies(studies)
-    table = fit_table(joined.observations)
+    table = fit_table(joined.observations, least_rates=1)  # a sweep that ended at a limit may have had few
     evidence = Evidence(
         table,
         joined.labels,
