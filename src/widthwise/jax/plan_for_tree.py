@@ -12,7 +12,7 @@ from widthwise.jax.tree_skeletons import Init, draw_tree_pair, read_tree_skeleto
 from widthwise.scaling import Axis, Growth, ModelDescription, Rule, ScalingPlan, plan_from
 from widthwise.scaling.describe import AxesOf, describe_skeletons
 from widthwise.scaling.module_rules import ModuleAxes
-from widthwise.scaling.plan_widths import small_widths_of
+from widthwise.scaling.plan_widths import shape_widths, small_widths_of
 from widthwise.scaling.skeleton import Parameter, Skeleton
 from widthwise.theory import FULL, AnyAlignment, OptimizerRule, Parameterization
 
@@ -110,7 +110,7 @@ def plan_for_tree(
     """
     if width < 1 or base_width < 1:
         raise ValueError(f"width {width} and base width {base_width} must both be at least 1")
-    shapes_at = sorted({base_width, 2 * base_width, 4 * base_width, width} if widths is None else set(widths))
+    shapes_at = shape_widths(widths, base_width, width)
 
     def read(every: Sequence[int], real: Sequence[int]) -> tuple[Skeleton, ...]:
         return read_tree_skeletons(init, every, layout=layout, tied=tied)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from widthwise.scaling import Rule, ScalingPlan, describe, plan_from
-from widthwise.scaling.plan_widths import small_widths
+from widthwise.scaling.plan_widths import shape_widths, small_widths
 from widthwise.theory import FULL, AnyAlignment, OptimizerRule, Parameterization
 
 
@@ -37,7 +37,7 @@ def plan_ladder(
     """
     if base_width < 1:
         raise ValueError(f"base width {base_width} must be at least 1")
-    shapes_at = sorted({base_width, 2 * base_width, 4 * base_width} if widths is None else set(widths))
+    shapes_at = shape_widths(widths, base_width)
     drawn_at = (
         small_widths(build, base_width, shapes_at) if initializer_widths is None else initializer_widths
     )

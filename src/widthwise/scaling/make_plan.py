@@ -79,11 +79,11 @@ def make_plan(
         (0.25, 1.0)
     """
     from widthwise.scaling.describe import describe
-    from widthwise.scaling.plan_widths import small_widths
+    from widthwise.scaling.plan_widths import shape_widths, small_widths
 
     if width < 1 or base_width < 1:
         raise ValueError(f"width {width} and base width {base_width} must both be at least 1")
-    shapes_at = sorted({base_width, 2 * base_width, 4 * base_width, width} if widths is None else set(widths))
+    shapes_at = shape_widths(widths, base_width, width)
     drawn_at = (
         small_widths(build, base_width, shapes_at) if initializer_widths is None else initializer_widths
     )

@@ -1,4 +1,4 @@
-"""Small widths at which a user's factory can be drawn for real."""
+"""Widths at which a user's model is described, and small ones at which it can be drawn for real."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -8,6 +8,16 @@ from widthwise.scaling.skeleton import Skeleton, read_skeletons
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+def shape_widths(widths: Sequence[int] | None, base_width: int, *planned: int) -> list[int]:
+    """At which widths shapes are read: those given, or the base width, twice and four times it, and those planned for.
+
+    Example:
+        >>> shape_widths(None, 64, 1024)
+        [64, 128, 256, 1024]
+    """
+    return sorted({base_width, 2 * base_width, 4 * base_width, *planned} if widths is None else set(widths))
 
 
 def small_widths(
