@@ -201,6 +201,28 @@ def test_a_matrix_on_the_left_multiplies_columns() -> None:
     assert_gains(report, "front", expected)
 
 
+def test_a_vector_that_sums_over_its_entries_is_a_matrix_of_one_column() -> None:
+    """x v with a parameter v: `mv`, where v is no bias and no gain."""
+
+    class Score(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.v = nn.Linear(WIDTH, WIDTH), nn.Parameter(torch.randn(WIDTH))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(self.first(x)) @ self.v
+
+    model, x = Score().double(), torch.randn(5, WIDTH, dtype=torch.float64)
+    report, start = measured(model, x)
+    hidden = torch.tanh(model.first(x))
+    hidden_0 = torch.tanh(F.linear(x, start.tensors["first.weight"], start.tensors["first.bias"]))
+    expected = gains_by_hand(model.v[None], start.tensors["v"][None], [(hidden, hidden_0)])
+    assert_gains(report, "v", expected)
+    assert (report.layer("v").fan_in, report.layer("v").fan_out) == (WIDTH, 1)
+    change = (model.v - start.tensors["v"]).norm().item()
+    assert report.layer("v").spectral_norm == pytest.approx(change, rel=1e-9)
+
+
 def test_several_uses_add_up() -> None:
     model = Twice().double()
     x = draw(4, WIDTH)

@@ -34,7 +34,7 @@ def groups_of(model: nn.Module) -> list[Any]:
 def packed(layers: Mapping[str, Layer], sums: PassSums, names: Sequence[str]) -> tuple[Tensor, Tensor]:
     """All sums [names, quantities, NUMBERS] and all facts [names, FACTS], in an order that processes share."""
     found = sums.on_host()
-    none = torch.zeros(len(QUANTITIES), NUMBERS, dtype=torch.float64)
+    none = torch.zeros(len(QUANTITIES), NUMBERS, dtype=torch.float64, device="cpu")
     facts = [
         [layer.fan_in, layer.fan_out, int(layer.convolved), layer.calls, int(bool(layer.note))]
         if (layer := layers.get(name)) is not None
@@ -42,7 +42,7 @@ def packed(layers: Mapping[str, Layer], sums: PassSums, names: Sequence[str]) ->
         for name in names
     ]
     numbers = torch.stack([found.get(name, none) for name in names]) if names else none[None][:0]
-    return numbers, torch.tensor(facts).reshape(len(names), FACTS)
+    return numbers, torch.tensor(facts, device="cpu").reshape(len(names), FACTS)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def summed(passes: Passes, names: Sequence[str], groups: Sequence[Any]) -> dict[
     sums, facts = sums.cpu(), facts.cpu()
     notes = {name: layer.note for name, layer in layers.items()}
     found: dict[str, SummedLayer] = {}
-    for row, (name, numbers) in enumerate(zip(names, facts.tolist(), strict=True)):
+    for name, numbers, sizes in zip(names, facts.tolist(), sizes_of(sums), strict=True):
         fan_in, fan_out, convolved, calls, noted = numbers
         if not calls:
             continue
@@ -87,10 +87,6 @@ def summed(passes: Passes, names: Sequence[str], groups: Sequence[Any]) -> dict[
         kept = (AlignmentQuantity.PRODUCT,) if note else QUANTITIES
         found[name] = SummedLayer(
             Layer(fan_in, fan_out, bool(convolved), calls, note),
-            {
-                quantity: sizes_of(sums[row, place])
-                for place, quantity in enumerate(QUANTITIES)
-                if quantity in kept
-            },
+            {q: one for q, one in zip(QUANTITIES, sizes, strict=True) if q in kept},
         )
     return found

@@ -78,7 +78,7 @@ def _stretches(passes: Passes, layers: Mapping[str, SummedLayer], iterations: in
     found: list[Tensor] = []
     for name, layer in layers.items():
         now, then = passes.weights.pair(name)
-        change = (now - then).flatten(1) if layer.facts.convolved else now - then
+        change = (now - then).flatten(1) if layer.facts.convolved else torch.atleast_2d(now - then)
         found.append(spectral_norm(change, iterations=iterations).max().double())
     return torch.stack([one.to(found[0].device) for one in found]).tolist()
 

@@ -7,6 +7,7 @@ The host launches a few operations per call and waits for none of them; one tran
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from widthwise.measure.alignment_sizes import ProductSizes, Tally, token_sizes
 from widthwise.theory import AlignmentQuantity
 
-PARTS = ("output", "matrix", "vector", "tokens")
+PARTS = tuple(field.name for field in fields(ProductSizes))
 NUMBERS = 2 * len(PARTS)
 """Of a product: a total and a count of each part of its `ProductSizes`."""
 QUANTITIES = tuple(AlignmentQuantity)
@@ -100,7 +101,7 @@ class PassSums:
             on_host = torch.cat([numbers.flatten() for *_, numbers in parts]).cpu()
             sizes = [numbers.numel() for *_, numbers in parts]
             for (shape, names, numbers), flat in zip(parts, on_host.split(sizes), strict=True):
-                every = torch.zeros(len(names), len(QUANTITIES), NUMBERS, dtype=torch.float64)
+                every = torch.zeros(len(names), len(QUANTITIES), NUMBERS, dtype=torch.float64, device="cpu")
                 every[:, [QUANTITIES.index(one) for one in shape.quantities]] = flat.reshape(numbers.shape)
                 for name, here in zip(names, every, strict=True):
                     found[name] = found[name] + here if name in found else here
@@ -135,8 +136,10 @@ def _numbers(shape: Shape, products: Sequence[Norms]) -> Tensor:
     return torch.stack(columns, -1)
 
 
-def sizes_of(numbers: Tensor) -> ProductSizes:
-    """The sizes of one product from its numbers, [NUMBERS], on the host."""
-    totals, counts = numbers.unbind()[::2], numbers[1::2].tolist()
-    tallies = (Tally(total, int(count)) for total, count in zip(totals, counts, strict=True))
-    return ProductSizes(**dict(zip(PARTS, tallies, strict=True)))
+def sizes_of(numbers: Tensor) -> list[list[ProductSizes]]:
+    """The sizes of every product from the numbers of all, [layers, quantities, NUMBERS], on the host."""
+    totals = iter(numbers[..., ::2].flatten().unbind())
+    return [
+        [ProductSizes(*(Tally(next(totals), int(count)) for count in counts)) for counts in quantities]
+        for quantities in numbers[..., 1::2].tolist()
+    ]

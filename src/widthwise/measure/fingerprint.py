@@ -58,8 +58,8 @@ def _hashed_rows(tensor: Tensor) -> Generator[Tensor]:
 @functools.cache
 def _keys(device: torch.device) -> Tensor:
     """[KEYS, ROW], the same for everybody."""
-    generator = torch.Generator().manual_seed(0)
-    halves = torch.randint(2**32, (2, KEYS, ROW), generator=generator)
+    generator = torch.Generator("cpu").manual_seed(0)
+    halves = torch.randint(2**32, (2, KEYS, ROW), generator=generator, device="cpu")
     return (halves[0] << 32 | halves[1]).to(device)
 
 

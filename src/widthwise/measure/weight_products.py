@@ -11,8 +11,7 @@ constant; a tensor that meets something else on its way is not measured, and wha
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,22 +39,20 @@ FACTORS: frozenset[Any] = frozenset({aten.mul, aten.div, aten.neg})
 LOOKUPS: frozenset[Any] = frozenset({aten.embedding, aten._embedding_bag, aten._embedding_bag_forward_only})
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """One operation on the way from a parameter to a product, and which of its results was taken."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     options: dict[str, Any]
-    place: int | None
+    place: int | None = None
 
     def __call__(self, tensor: Tensor) -> Tensor:
         found = self.function(tensor, *self.arguments, **self.options)
         return found if self.place is None else found[self.place]
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """A parameter as it is used: its name and what was done to it on the way."""
 
     name: str
@@ -132,9 +129,9 @@ class WeightProducts(TorchDispatchMode):
         if first is not None and self._passes(operation, args):
             if operation in COPIES:
                 layout = {"memory_format": options.get("memory_format")}
-                self._follow(View(_laid_out, (), layout, None), first, result)
+                self._follow(View(_laid_out, (), layout), first, result)
             else:
-                self._follow(View(func, args[1:], options, None), first, result)
+                self._follow(View(func, args[1:], options), first, result)
             return
         product = self._product(operation, args)
         if product is not None:
@@ -159,9 +156,11 @@ class WeightProducts(TorchDispatchMode):
         return operation in COPIES or operation in VIEWS
 
     def _follow(self, view: View, use: Use, result: Any) -> None:
-        results = [(None, result)] if isinstance(result, Tensor) else list(enumerate(result))
-        for place, tensor in results:
-            self._keep(tensor, Use(use.name, (*use.views, replace(view, place=place))))
+        if isinstance(result, Tensor):
+            self._keep(result, Use(use.name, (*use.views, view)))
+            return
+        for place, tensor in enumerate(result):
+            self._keep(tensor, Use(use.name, (*use.views, view._replace(place=place))))
 
     def _product(self, operation: Any, args: tuple[Any, ...]) -> tuple[Use, TensorProduct] | None:
         if operation is aten.convolution:
@@ -174,6 +173,9 @@ class WeightProducts(TorchDispatchMode):
         one, two = self.use_of(left), self.use_of(right)
         if (one is None) == (two is None):
             return None
+        if two is not None and right.dim() == 1:  # x v is x V with one column
+            column = View(aten.unsqueeze.default, (-1,), {})
+            return Use(two.name, (*two.views, column)), MatrixProduct(left, right[:, None].shape, left=False)
         if two is not None:
             return two, MatrixProduct(left, right.shape, left=False)
         assert one is not None

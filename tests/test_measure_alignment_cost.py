@@ -1,0 +1,112 @@
+"""What a measurement costs the host, and that no saving shows in what is found."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from alignment_models import TOKENS, Tied, Twice, moved
+from widthwise.measure import (
+    AlignmentReport,
+    Estimator,
+    alignment_sums,
+    measure_alignment,
+    tensor_product,
+)
+from widthwise.measure.alignment_weights import beside, parameters_under
+from widthwise.scaling.parameter_names import without_wrappers
+
+
+def gains(report: AlignmentReport) -> list[float]:
+    return [one.log_gain for estimator in Estimator for one in report.gains(estimator=estimator)]
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations for which a host would wait for an accelerator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.count += func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.equal)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("spectral_iterations", [0, 4])
+def test_the_host_waits_as_often_for_many_layers_as_for_few(spectral_iterations: int) -> None:
+    counts: list[int] = []
+    for layers in (1, 7):
+        model = nn.Sequential(*(nn.Linear(6, 6) for _ in range(layers)))
+        start = moved(model)
+        with Waits() as waits:
+            measure_alignment(
+                model, torch.ones(3, 6), reference=start, spectral_iterations=spectral_iterations
+            )
+        counts.append(waits.count)
+    assert counts[0] == counts[1]
+    with Waits() as waits:
+        torch.ones(()).item()
+    assert waits.count == 1
+
+
+def test_norms_that_do_not_wait_for_the_end_give_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer that is used twice, its calls finished together and one by one; sums of two terms are the same bits."""
+    x = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+    model = Twice()
+    start = moved(model)
+    expected = measure_alignment(model, x, reference=start)
+    monkeypatch.setattr(alignment_sums, "HELD", 0)
+    assert np.array_equal(
+        gains(measure_alignment(model, x, reference=start)), gains(expected), equal_nan=True
+    )
+    assert expected.layers[0].calls == 2
+
+
+@pytest.mark.parametrize("at_once", [1, 20])
+def test_outputs_that_are_made_in_parts_are_the_same(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Float32 products of 6 terms, in another order at most."""
+    model = Tied(module=True)
+    start = moved(model)
+    expected = gains(measure_alignment(model, TOKENS, reference=start))
+    monkeypatch.setattr(tensor_product, "AT_ONCE", at_once)
+    found = gains(measure_alignment(model, TOKENS, reference=start))
+    assert np.allclose(found, expected, rtol=0, atol=1e-6, equal_nan=True)
+
+
+def test_parameters_are_named_as_torch_names_them() -> None:
+    """Tied ones once under each module, by the first name there."""
+    model = nn.Sequential(Tied(module=True), nn.Sequential(nn.Linear(2, 3), nn.Bilinear(2, 2, 1)))
+    model.register_module("again", model[1][0])
+    owned = parameters_under(model)
+    for prefix, module in model.named_modules():
+        expected = [without_wrappers(name) for name, _ in module.named_parameters(prefix=prefix)]
+        assert [one.name for one in owned[prefix]] == expected
+        for one, parameter in zip(owned[prefix], module.parameters(), strict=True):
+            assert one.owner._parameters[one.key] is parameter
+
+
+def test_a_default_device_does_not_matter() -> None:
+    """What is summed on the host stays there, wherever new tensors are made otherwise."""
+    model = Tied(module=False)
+    start = moved(model)
+    expected = gains(measure_alignment(model, TOKENS, reference=start))
+    with torch.device("meta"):
+        found = gains(measure_alignment(model, TOKENS, reference=start, spectral_iterations=0))
+    assert np.array_equal(found, expected, equal_nan=True)
+
+
+def test_a_reference_is_brought_to_the_model() -> None:
+    """Where it is not there yet: then it is used as it is, and nothing is copied."""
+    model = nn.Linear(3, 2)
+    start = moved(model)
+    ours = dict(model.named_parameters())
+    found = beside(ours, start.tensors)
+    assert all(found[name] is tensor for name, tensor in start.tensors.items())
+    there: dict[str, Tensor] = {name: tensor.to("meta") for name, tensor in ours.items()}
+    assert {one.device.type for one in beside(there, start.tensors).values()} == {"meta"}
