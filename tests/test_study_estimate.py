@@ -10,13 +10,18 @@ import pytest
 import yaml
 
 from study_example import command, snapshot, tiny_source
+from widthwise.models import Transformer
+from widthwise.optim import AdafactorConstants, AdafactorUpdate, AdamUpdate, MemberUpdate
 from widthwise.study import load_spec, parse_spec
 from widthwise.study.estimate import StudyEstimate, estimate_study
 from widthwise.study.expand import expand, expand_arms
 from widthwise.study.fit import Fit, fit
 from widthwise.study.gpu import GPUS, Gpu, gpu_named
+from widthwise.study.layer_by_layer import layer_by_layer
+from widthwise.study.runner import train_recipe
 from widthwise.study.sharded_memory import SPLIT_TERMS, sharded_bytes
-from widthwise.train import Recipe, execution_on, member_memory
+from widthwise.train import Precision, Recipe, WarmupCosine, execution_on, member_memory
+from widthwise.wide import Storage, layer_major_budget
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 PARAMETERS = {
@@ -194,8 +199,6 @@ def test_a_thousand_models_take_what_they_were_measured_to() -> None:
 
 
 def test_a_sharded_model_holds_its_share() -> None:
-    from widthwise.study.runner import train_recipe
-
     changes = {
         "model": {"kind": "transformer", "depth": 8, "head_dim": 128, "context": 512},
         "widths": [1024],
@@ -253,9 +256,64 @@ def test_models_that_no_device_holds_are_all_named(tmp_path: Path) -> None:
     assert (
         "choose another --gpu, leave these widths out, or choose a smaller batch or context" in result.stderr
     )
+    # Over two GPUs, as many as there are sequences, neither fits; nor does the wider one layer by layer.
+    assert "; width 16384 fits one H200 (139 GiB each), layer by layer; width 32768 (103.1 " in result.stderr
+    assert "GPUs of 139 GiB do, sharded, with a batch of at least" in result.stderr
     assert (
         command("study", "plan", write(tmp_path, model=model, widths=[128]), "--gpu", "a100").exit_code == 0
     )
+
+
+def wide_recipe(width: int, *, batch: int, update: MemberUpdate | None = None) -> Recipe:
+    model = Transformer(width=width, depth=8, head_dim=128, vocabulary=32_101, context=512)
+    adam = AdamUpdate(0.9, 0.98)
+    return Recipe(model, update or adam, WarmupCosine(10, 1), batch, Precision.BFLOAT16, 4, 4)
+
+
+def test_what_a_model_needs_layer_by_layer_is_its_budget_in_the_fewest_pieces() -> None:
+    recipe = wide_recipe(12288, batch=256)
+    found = layer_by_layer(recipe, GPUS["h200"])
+    assert found is not None
+    assert found.fits
+    assert 1 < found.micro_batches < 256
+    needs = {
+        pieces: layer_major_budget(
+            recipe.model, recipe.update, Storage(micro_batches=pieces), batch=256
+        ).total
+        for pieces in (found.micro_batches // 2, found.micro_batches)
+    }
+    assert needs[found.micro_batches] == found.bytes <= GPUS["h200"].bytes < needs[found.micro_batches // 2]
+    assert not layer_by_layer(recipe, replace(GPUS["h200"], bytes=found.bytes // 2)).fits
+    momentum = AdafactorUpdate(AdafactorConstants(momentum=0.9))  # its state is not to be had in 8 bits
+    assert layer_by_layer(wide_recipe(256, batch=4, update=momentum), GPUS["h200"]) is None
+
+
+def test_from_which_width_on_several_gpus_are_needed_and_what_one_would_need(paper: dict[str, Any]) -> None:
+    """Adam's 16 bytes a parameter: 112 GB at width 8192, of which 134 are usable, but for one block's gradients."""
+    several = {
+        (s["width"], s["optimizer"]): (s["fit"]["gpus"], s["layer_by_layer"]["fits"])
+        for s in paper["shapes"]
+        if s["fit"]["gpus"] > 1
+    }
+    assert several[8192, "adam"] == (2, True)
+    assert several[16384, "adam"] == (8, False)  # block inputs of 256 sequences stay on the device: 43 GB
+    assert several[16384, "sgd"] == (4, True)
+    assert (8192, "sgd") not in several
+    assert all(s["layer_by_layer"] is None for s in paper["shapes"] if s["fit"]["gpus"] == 1)
+    text = " ".join(command("study", "plan", "paper-full").stdout.split())
+    assert (
+        "adam needs several GPUs from width 8192 on: 2 at 8192 (or one layer by layer, in 101 GiB), 4 at"
+        in text
+    )
+    assert "8 at 16384 (layer by layer takes 161 GiB)." in text
+    assert "sgd needs several GPUs from width 12288 on: 2 at 12288 (" in text
+
+
+def test_a_refusal_says_how_a_study_would_hold_the_model() -> None:
+    spec = load_spec("paper-widths").spec
+    usual = spec.training.model_copy(update={"form": None, "batch": 2})  # over two GPUs at most
+    with pytest.raises(ValueError, match=r"width 16384 fits one h200 layer by layer, in 114 GiB \(training"):
+        estimate_study(spec.model_copy(update={"training": usual, "measure": None}), GPUS["h200"])
 
 
 def test_constants_that_are_yet_to_be_found_cannot_be_trained() -> None:

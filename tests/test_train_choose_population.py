@@ -166,6 +166,8 @@ def test_a_copy_for_the_proof_that_has_no_room_is_on_the_host(width: int) -> Non
         choose(of, least, host_bytes=copied - 1)
     three = choose(of, 3 * least, at_least=3, host_bytes=3 * copied)
     assert (three.members, three.activations, three.bytes) == (3, WHOLE, 3 * least)
+    plain = member_memory(of, Execution())  # nothing is recorded, and nothing copied
+    assert (plain.copied, plain.without_copy) == (0, plain.bytes)
     # As long as one fits with its copy, nothing is what it was not.
     assert choose(of, need(of), host_bytes=copied) == choose(of, need(of))
 

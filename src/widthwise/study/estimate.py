@@ -5,7 +5,7 @@ operations per token and weight of blocks and readout and 6 L D per token and bl
 counted once; not recomputing, embeddings, norms, the optimizer and validation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from widthwise.study.fit import Fit, fit
 from widthwise.study.fit_wide import fit_wide
 from widthwise.study.gpu import Gpu
 from widthwise.study.horizon import non_embedding
+from widthwise.study.layer_by_layer import LayerByLayer, layer_by_layer, what_would
 from widthwise.study.own_spec import OwnSpec
 from widthwise.study.rate_spec import RateList
 from widthwise.study.rates_choice import OpenRates
@@ -43,6 +44,7 @@ class ShapeEstimate:
         flops: of all of them.
         populations: how many of up to `fit.members`.
         fit: how they run; None if no number of GPUs holds one of them.
+        layer_by_layer: what one GPU would need instead, of a model that is sharded.
     """
 
     width: int
@@ -57,6 +59,7 @@ class ShapeEstimate:
     populations: int
     gpu_seconds: float
     fit: Fit | None
+    layer_by_layer: LayerByLayer | None = None
 
 
 @dataclass(frozen=True)
@@ -134,14 +137,15 @@ def estimate_study(spec: StudySpec, gpu: Gpu, *, price: float | None = None) -> 
     known = _stand_ins(spec)
     sizes = _Sizes(known, gpu)
     plan = expand(known, corpus=NO_TEXT, population_size=sizes, runs=expected_runs(known))
-    shapes = _shapes(plan, sizes)
+    shapes, asked = _shapes(plan, sizes, gpu), list(sizes.found.values())
     searches = _searches(spec)
     if searches is not None:
         times = spec.constants_search.trials
         sizes = _Sizes(searches, gpu, times=times)
         found = expand(searches, corpus=NO_TEXT, population_size=sizes)
-        shapes += _shapes(found, sizes, times=times, search=True)
-    _require_fit(shapes, gpu)
+        shapes += _shapes(found, sizes, gpu, times=times, search=True)
+        asked += sizes.found.values()
+    _require_fit(asked, gpu)
     return StudyEstimate(
         name=spec.name,
         gpu=gpu,
@@ -221,7 +225,9 @@ def _searches(spec: StudySpec) -> StudySpec | None:
     return _stand_ins(spec.model_copy(update=update))
 
 
-def _shapes(plan: StudyPlan, sizes: _Sizes, *, times: int = 1, search: bool = False) -> list[ShapeEstimate]:
+def _shapes(
+    plan: StudyPlan, sizes: _Sizes, gpu: Gpu, *, times: int = 1, search: bool = False
+) -> list[ShapeEstimate]:
     """The plan's shapes in order, each trial taken `times` times."""
     from widthwise.train.throughput import step_flops
 
@@ -247,18 +253,26 @@ def _shapes(plan: StudyPlan, sizes: _Sizes, *, times: int = 1, search: bool = Fa
                 populations=len(populations),
                 gpu_seconds=0.0 if chosen is None else sum(chosen.gpu_seconds(p, steps) for p in populations),
                 fit=chosen,
+                layer_by_layer=None if chosen is None or chosen.gpus == 1 else layer_by_layer(recipe, gpu),
             )
         )
     return found
 
 
-def _require_fit(shapes: Sequence[ShapeEstimate], gpu: Gpu) -> None:
-    lacking = {shape.width: shape for shape in shapes if shape.fit is None}
+def _require_fit(shapes: Iterable[tuple["TrainRecipe", Fit | None]], gpu: Gpu) -> None:
+    lacking: dict[int, TrainRecipe] = {}
+    for recipe, chosen in shapes:
+        if chosen is None:
+            lacking.setdefault(recipe.model.width, recipe)
     if not lacking:
         return
     most = "one" if gpu.capability is None else f"up to {MOST_GPUS}"
-    models = ", ".join(f"width {width} ({shape.parameters:,} parameters)" for width, shape in lacking.items())
+    models = ", ".join(
+        f"width {width} ({recipe.model.parameter_count:,} parameters)" for width, recipe in lacking.items()
+    )
+    ways = (what_would(recipe, gpu) for recipe in lacking.values())
     raise ValueError(
         f"no number of GPUs that is planned for ({most} {gpu.name}, {gpu.bytes / 2**30:.0f} GiB each) holds a model of "
         f"{models}; choose another --gpu, leave these widths out, or choose a smaller batch or context"
+        + "".join(f"; {way}" for way in ways if way)
     )

@@ -82,7 +82,43 @@ def estimate_lines(estimate: StudyEstimate, *, gpus: int | None = None) -> list[
     ]
     if gpus is not None:
         lines.append(f"  {_amount(estimate.hours / gpus / 24)} days on {gpus:,} GPUs, none of them ever idle")
-    return [*lines, "", *_table(estimate), "", *(f"  {line}." for line in assumptions(estimate))]
+    several = several_gpus(estimate)
+    return [
+        *lines,
+        "",
+        *_table(estimate),
+        "",
+        *([*(f"  {line}." for line in several), ""] if several else []),
+        *(f"  {line}." for line in assumptions(estimate)),
+    ]
+
+
+def several_gpus(estimate: StudyEstimate) -> list[str]:
+    """From which width on a model needs several GPUs, of each optimizer: how many, and what one would need instead."""
+    found: list[str] = []
+    for optimizer in dict.fromkeys(shape.optimizer for shape in estimate.shapes):
+        wide: dict[int, str] = {}
+        for shape in estimate.shapes:
+            if shape.optimizer == optimizer and shape.fit is not None and shape.fit.gpus > 1:
+                wide.setdefault(shape.width, _instead(shape))
+        if wide:
+            widths = ", ".join(wide[width] for width in sorted(wide))
+            found.append(f"{optimizer} needs several GPUs from width {min(wide)} on: {widths}")
+    if found:
+        found.append(
+            "several: torchrun --nproc-per-node N -m widthwise study run SPEC. One: training: {form: layer-major}, "
+            "which keeps fewer bits, so that its trials are others (docs/wide.md)"
+        )
+    return found
+
+
+def _instead(shape: ShapeEstimate) -> str:
+    assert shape.fit is not None
+    gpus, alone = f"{shape.fit.gpus} at {shape.width}", shape.layer_by_layer
+    if alone is None:
+        return gpus
+    how = "or one layer by layer, in" if alone.fits else "layer by layer takes"
+    return f"{gpus} ({how} {alone.bytes / GIB:.0f} GiB)"
 
 
 def _table(estimate: StudyEstimate) -> list[str]:
