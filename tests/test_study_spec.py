@@ -345,6 +345,8 @@ def test_load_reads_files_and_built_in_names(tmp_path: Path) -> None:
         "paper-full",
         "paper-h200",
         "paper-h200-constants",
+        "paper-h200-horizon",
+        "paper-h200-measured",
         "paper-laptop",
         "paper-widths",
         "paper-widths-laptop",
