@@ -4,6 +4,7 @@ Whole trainings, with what is measured on the way, dropped members and checkpoin
 """
 
 import json
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -198,6 +199,16 @@ def an_infinite_part_is_everyones() -> None:
     assert [found_P.tolist() for found_P in population.optimizer.non_finite_steps()] == [[0, 2], [0, 2]]
 
 
+def held_out_losses_are_of_the_parts_as_they_are() -> None:
+    """A readout of zeros knows nothing: ln V, whatever was computed before."""
+    population = ShardedPopulation(recipe_of(), members(rates=(0.02, 0.05)), CPU)
+    windows = torch.randint(LETTERS, (3, 9), generator=torch.Generator().manual_seed(2))
+    assert (population.validation_losses(windows) != math.log(LETTERS)).all()
+    population.parameters["readout"].zero_()
+    expected = torch.full((2,), math.log(LETTERS), dtype=torch.float64)
+    torch.testing.assert_close(population.validation_losses(windows), expected, rtol=1e-6, atol=0)
+
+
 class KilledError(Exception):
     """A training that was killed."""
 
@@ -277,6 +288,7 @@ def same_as_one() -> None:
     measurements_are_the_same()
     reports_are_the_same()
     an_infinite_part_is_everyones()
+    held_out_losses_are_of_the_parts_as_they_are()
     all_have_the_same(trainings_are_the_same())
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from widthwise.train import WHOLE, ActivationPlan, Member, Precision, Recipe
 from widthwise.train.micro_batch import Losses, divisors
@@ -135,6 +136,8 @@ class ShardedPopulation:
         shared = count // processes * processes
         mine = windows_NxT1[:shared].chunk(processes)[self.shards.rank] if shared else windows_NxT1[:0]
         total_P = self.shards.summed(self._total(mine)) + self._total(windows_NxT1[shared:])
+        assert isinstance(self._module, FSDPModule)
+        self._module.reshard()  # without a backward pass the ends stay whole, and what parts become is not seen
         return total_P / count
 
     def _total(self, windows_NxT1: Tensor) -> Tensor:
