@@ -2,7 +2,8 @@
 
 import pytest
 
-from widthwise.study import StudySpec, load_spec
+from widthwise.analysis import ArmLabel, Evidence, FittedTable, Standing, judge_claims
+from widthwise.study import StudySpec, arm_axes, load_spec, own_epsilon
 from widthwise.study.arms import Arm, expand_arms
 from widthwise.study.estimate import estimate_study
 from widthwise.study.gpu import gpu_named
@@ -58,3 +59,16 @@ def test_horizons_are_compared_with_the_main_studys_own_runs() -> None:
     steps = {(s.width, s.steps) for s in estimate_study(spec, gpu_named("h200")).shapes}
     # 20 (8 (12 D^2 + 2 D) + 256 D + 256 D + D) tokens, of 16 * 256 a step
     assert steps == {(128, 2000), (256, 2000), (128, 8011), (256, 31381)}
+
+
+def test_the_studies_plan_what_the_claims_ask_for() -> None:
+    """Nothing is finished yet, and no claim asks for a prescription that is planned nowhere."""
+    texts = [load_spec(name).text for name in ("paper-h200", *COMPANIONS)]
+    axes = {f"{k} {arm}": own for k, text in enumerate(texts) for arm, own in arm_axes(text).items()}
+    labels = {name: ArmLabel(**own) for name, own in axes.items()}
+    (epsilon,) = {own_epsilon(text) for text in texts}
+    verdicts = judge_claims(Evidence(FittedTable({}, {}), labels, epsilon=epsilon))
+    assert {verdict.standing for verdict in verdicts} == {Standing.NOT_RUN}
+    reasons = {condition.reason for verdict in verdicts for condition in verdict.conditions}
+    assert not [reason for reason in reasons if "the study has no" in reason]
+    assert [v.number for v in verdicts if any("--evidence" in c.reason for c in v.conditions)] == [11, 14, 15]
