@@ -1,4 +1,4 @@
-"""What a store of `paper-widths` says, as the Markdown tables of docs/wide.md.
+"""What a store of `paper-widths` says, as the Markdown tables of docs/paper-widths.md.
 
 PYTHONPATH=src python benchmarks/wide_tables.py STORE [--formats STORE]
 
@@ -29,7 +29,7 @@ def markdown(table: PageTable) -> Iterator[str]:
 
 def _rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for cells in (columns, ["---"] * len(columns), *rows):
-        yield f"| {' | '.join(cells)} |"
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
     yield ""
 
 
@@ -68,18 +68,23 @@ def largest_difference(store: Path, exact: Path) -> tuple[float, int]:
     return max((abs(ends[0][key] - ends[1][key]) for key in shared), default=math.nan), len(shared)
 
 
+def document(store: Path) -> Iterator[str]:
+    """The lines that docs/paper-widths.md holds."""
+    page = widths_page(store)
+    for sentence in page.head:
+        yield from (sentence, "")
+    for table in page.tables:
+        if table.name in SHOWN:
+            yield from markdown(table)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("store", type=Path)
     parser.add_argument("--formats", type=Path, default=None)
     asked = parser.parse_args(argv)
-    page = widths_page(asked.store)
-    for sentence in page.head:
-        print(f"{sentence}\n")
-    for table in page.tables:
-        if table.name in SHOWN:
-            print("\n".join(markdown(table)))
+    print("\n".join(document(asked.store)))
     if asked.formats is not None:
         rows = format_rows(*(epsilon_shares(measured_sizes(path)) for path in (asked.store, asked.formats)))
         difference, count = largest_difference(asked.store, asked.formats)

@@ -2,8 +2,13 @@
 
 import json
 import re
+import tarfile
 from fractions import Fraction
+from pathlib import Path
 
+import wide_tables
+
+import benchmark_modules  # noqa: F401
 from house_rules import SOURCE
 from widthwise.models import Transformer
 from widthwise.optim import AdamUpdate
@@ -47,3 +52,12 @@ def test_the_exponents_are_the_records() -> None:
         assert [len(row["widths"]) for row in found] == [14, 10]
         assert {row["theory"] for row in found} == {float(Fraction(theory))}
         assert figures == [f"{row[key]:.4f}" for row in found for key in ("value", "low", "high")]
+
+
+def test_the_tables_of_the_fourteen_widths_are_the_stores(tmp_path: Path) -> None:
+    root = SOURCE.parent.parent
+    with tarfile.open(root / "studies" / "paper-widths" / "store.tar.gz") as packed:
+        packed.extractall(tmp_path, filter="data")
+    text = (root / "docs" / "paper-widths.md").read_text()
+    stated = text.partition("<!-- tables")[2].partition("-->")[2].partition("<!-- /tables")[0].strip()
+    assert stated == "\n".join(wide_tables.document(tmp_path / "store.sqlite")).strip()

@@ -79,7 +79,7 @@ def share_figure(shares: Sequence[EpsilonShares], epsilon: str) -> Figure | None
         rows,
         panels,
         name="epsilon-shares",
-        title=f"Share of Adam's √v̂ below {epsilon}",
+        title=f"Share of Adam's second moments below its epsilon of {epsilon}",
         caption="Of the coordinates that ever had a gradient, after the last step; the mean over a role's tensors.",
         y=f"share below {epsilon}",
         log=False,
