@@ -6,9 +6,11 @@ import tarfile
 from fractions import Fraction
 from pathlib import Path
 
+import benchmark_modules  # noqa: F401
+
+# isort: split
 import wide_tables
 
-import benchmark_modules  # noqa: F401
 from house_rules import SOURCE
 from widthwise.models import Transformer
 from widthwise.optim import AdamUpdate
