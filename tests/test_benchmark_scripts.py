@@ -36,9 +36,9 @@ QUICK = {
     "wide_check",
     *ALONE,
 }
-LONG = {"report_scale", "wide_check", "interval_coverage", "epsilon_underflow"}
+LONG = {"alignment_model", "report_scale", "wide_check", "interval_coverage", "epsilon_underflow"}
 """Of these, those that take more than a few seconds even so."""
-PROCESSES = {"executors"}
+PROCESSES = {"executors", "sharded"}
 """Start interpreters of their own: seconds each."""
 KERNELS = {"adafactor_step", "optimizer_step"}
 ELSEWHERE = {"population": "test_benchmark_population", "population_memory": "its own tests"}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import benchmark_modules as _benchmarks
 from study_example import DIGEST, command, tiny_source
+from study_script import study_script
 from widthwise.records import Magnitude, SizePoint, Spread, TrialStatus, read_study
 from widthwise.report.epsilon_shares import epsilon_shares
 from widthwise.report.measured_sizes import MeasuredSizes, Quantity, measured_sizes
@@ -17,7 +17,6 @@ from widthwise.study.expand import expand
 from widthwise.study.store import create_store, writing
 from widthwise.study.trial_result import TrialResult
 
-assert _benchmarks.BENCHMARKS  # importable from here on
 WIDTHS = (16, 32, 64)
 FOLDED = {"embedding": 0.25, "hidden": 0.75, "vector": 1.25, "readout": 0.125}
 """The powers of the invented gradients of folded weights: n^(-power)."""
@@ -222,8 +221,7 @@ def test_a_run_of_one_rate_ends_in_words(store: Path) -> None:
 
 def test_the_tables_of_the_document(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A store of which every second moment is twice as large has half the ratio."""
-    from wide_tables import main
-
+    main = study_script("paper-widths", "tables").main
     invented(tmp_path / "double.sqlite", source(), size=2.0)
     assert main([str(store), "--formats", str(tmp_path / "double.sqlite")]) == 0
     text = capsys.readouterr().out

@@ -6,12 +6,8 @@ import tarfile
 from fractions import Fraction
 from pathlib import Path
 
-import benchmark_modules  # noqa: F401
-
-# isort: split
-import wide_tables
-
 from house_rules import SOURCE
+from study_script import study_script
 from widthwise.models import Transformer
 from widthwise.optim import AdamUpdate
 from widthwise.wide import Place, Storage, layer_major_budget
@@ -62,4 +58,7 @@ def test_the_tables_of_the_fourteen_widths_are_the_stores(tmp_path: Path) -> Non
         packed.extractall(tmp_path, filter="data")
     text = (root / "docs" / "paper-widths.md").read_text()
     stated = text.partition("<!-- tables")[2].partition("-->")[2].partition("<!-- /tables")[0].strip()
-    assert stated == "\n".join(wide_tables.document(tmp_path / "store.sqlite")).strip()
+    assert (
+        stated
+        == "\n".join(study_script("paper-widths", "tables").document(tmp_path / "store.sqlite")).strip()
+    )

@@ -1,6 +1,6 @@
 """What a store of `paper-widths` says, as the Markdown tables of docs/paper-widths.md.
 
-PYTHONPATH=src python benchmarks/wide_tables.py STORE [--formats STORE]
+PYTHONPATH=src python studies/paper-widths/tables.py STORE [--formats STORE]
 
 STORE         of `widthwise study run paper-widths`
 --formats     of the same at some of its widths with float32 state: medians of sqrt(v_hat) beside those in 8 bits
