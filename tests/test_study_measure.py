@@ -120,6 +120,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_store_holds_every_trial(folder: Path) -> None:
     study, found = read_study(folder / "s.sqlite"), read_alignment(folder / "s.sqlite")
+    some = list(found)[::2]
+    assert read_alignment(folder / "s.sqlite", trials=some) == {trial: found[trial] for trial in some}
+    assert read_alignment(folder / "s.sqlite", trials=[]) == {}
     assert set(found) == set(study.trials)
     for points in found.values():
         assert [(p.step, p.layer, p.since) for p in points] == [

@@ -93,7 +93,11 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., P
         path = tmp_path / "small.sqlite"
         invented_store(path, wide(), valley(DRIFTS) if loss is None else loss)
         series = measurements(read_study(path), **changes)  # pyright: ignore[reportArgumentType]
-        monkeypatch.setattr(measured_series, "read_alignment", lambda store: series)
+        monkeypatch.setattr(
+            measured_series,
+            "read_alignment",
+            lambda store, trials: {t: series[t] for t in trials if t in series},
+        )
         layers = [
             LayerRow(width, name, "readout" if name == "readout" else "hidden", width)
             for width in (8, 16, 32)
@@ -178,7 +182,9 @@ def test_an_undefined_role_is_refused(measured: Callable[..., Path], monkeypatch
         )
         for trial, points in measurements(read_study(path)).items()
     }
-    monkeypatch.setattr(measured_series, "read_alignment", lambda store: series)
+    monkeypatch.setattr(
+        measured_series, "read_alignment", lambda store, trials: {t: series[t] for t in trials if t in series}
+    )
     with pytest.raises(
         ValueError, match="'readout': alpha is undefined: readout is undefined at every width"
     ):

@@ -86,7 +86,6 @@ def test_a_killed_worker_changes_nothing(found: Found) -> None:
     assert "s.sqlite.checkpoints" not in snapshot(folder / "killed")
 
 
-@pytest.mark.slow  # the signal may come after the end of so short a run
 def test_an_interrupted_run_leaves_no_worker_and_goes_on(found: Found) -> None:
     folder, seen = found
     first, then = seen["interrupted"]["first"], seen["interrupted"]["then"]

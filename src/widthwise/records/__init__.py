@@ -1,16 +1,14 @@
 """The rows of a study and the reader of its store. Standard library alone."""
 
 from widthwise.records.best_runs import BestRuns, best_runs
+from widthwise.records.read_sizes import read_sizes, read_spreads, read_tensors
 from widthwise.records.reader import (
     check_store,
     read_alignment,
     read_curves,
     read_layers,
-    read_sizes,
     read_spec,
-    read_spreads,
     read_study,
-    read_tensors,
     upgrade,
 )
 from widthwise.records.rows import (

@@ -9,7 +9,6 @@ import os
 import sqlite3
 from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
-from itertools import chain
 from pathlib import Path
 
 from widthwise.records.rows import (
@@ -29,7 +28,6 @@ from widthwise.records.rows import (
     TrialStatus,
 )
 from widthwise.records.schema import APPLICATION_ID, SCHEMA_VERSION, UPGRADES
-from widthwise.records.sizes import Magnitude, SizePoint, Spread, TensorRow
 
 _MAGIC = b"SQLite format 3\0"
 
@@ -76,7 +74,7 @@ def read_study(path: Path) -> StoredStudy:
     Raises:
         ValueError: see `check_store`.
     """
-    with _reading(path) as connection, _no_collection():
+    with reading(path) as connection, _no_collection():
         row = connection.execute("SELECT name, spec, corpus, base_width FROM study").fetchone()
         name, spec, corpus, base_width = row
         hosts = connection.execute("SELECT facts FROM host ORDER BY id")
@@ -125,7 +123,7 @@ def read_spec(path: Path) -> str:
     Raises:
         ValueError: see `check_store`.
     """
-    with _reading(path) as connection:
+    with reading(path) as connection:
         return connection.execute("SELECT spec FROM study").fetchone()[0]
 
 
@@ -138,12 +136,11 @@ def read_curves(
         trials: those that are read; None for all.
     """
     curves: dict[int, list[tuple[int, float]]] = {}
-    one = "SELECT trial, step, loss FROM curve WHERE trial = ? ORDER BY step"
-    with _reading(path) as connection:
-        if trials is None:
-            rows = connection.execute("SELECT trial, step, loss FROM curve ORDER BY trial, step")
-        else:
-            rows = chain.from_iterable(connection.execute(one, (trial,)) for trial in sorted(trials))
+    which, values = _of(trials)
+    with reading(path) as connection:
+        rows = connection.execute(
+            f"SELECT trial, step, loss FROM curve WHERE {which} ORDER BY trial, step", values
+        )
         for trial, step, loss in rows:
             curves.setdefault(trial, []).append((step, loss))
     return {trial: tuple(points) for trial, points in curves.items()}
@@ -151,75 +148,38 @@ def read_curves(
 
 def read_layers(path: Path) -> tuple[LayerRow, ...]:
     """The layers that are measured, by width, in the order of the forward pass; none where nothing is measured."""
-    with _reading(path) as connection:
+    with reading(path) as connection:
         rows = connection.execute("SELECT width, name, role, fan_in FROM layer ORDER BY width, id")
         return tuple(LayerRow(*row) for row in rows)
 
 
-def read_alignment(path: Path, *, since: Since = Since.START) -> Mapping[int, tuple[AlignmentPoint, ...]]:
+def read_alignment(
+    path: Path, *, since: Since = Since.START, trials: Collection[int] | None = None
+) -> Mapping[int, tuple[AlignmentPoint, ...]]:
     """Trial id -> its points by step, in the order of the forward pass; a trial without any is absent.
 
     Args:
         since: what changes are counted from.
+        trials: those that are read; None for all.
     """
     points: dict[int, list[AlignmentPoint]] = {}
-    with _reading(path) as connection:
+    which, values = _of(trials)
+    with reading(path) as connection:
         rows = connection.execute(
             "SELECT trial, step, name, alpha, omega, u, product FROM alignment JOIN layer ON layer.id = layer "
-            "WHERE since = ? ORDER BY trial, step, layer",
-            (since.value,),
+            f"WHERE since = ? AND {which} ORDER BY trial, step, layer",
+            (since.value, *values),
         )
         for trial, step, name, *gains in rows:
             points.setdefault(trial, []).append(AlignmentPoint(step, name, since, *gains))
     return {trial: tuple(found) for trial, found in points.items()}
 
 
-def read_tensors(path: Path) -> tuple[TensorRow, ...]:
-    """The tensors whose sizes are measured, by width, in the order of the forward pass; none where none are."""
-    with _reading(path) as connection:
-        if not _has_sizes(connection):
-            return ()
-        rows = connection.execute("SELECT width, name, role FROM tensor ORDER BY width, id")
-        return tuple(TensorRow(*row) for row in rows)
-
-
-def read_sizes(path: Path) -> Mapping[int, tuple[SizePoint, ...]]:
-    """Trial id -> its tensors' sizes by step, in the order of the forward pass; a trial without any is absent."""
-    points: dict[int, list[SizePoint]] = {}
-    with _reading(path) as connection:
-        if not _has_sizes(connection):
-            return {}
-        rows = connection.execute(
-            "SELECT trial, step, name, gradient, weight, change, input, input_change, output, output_change "
-            "FROM size JOIN tensor ON tensor.id = tensor ORDER BY trial, step, tensor"
-        )
-        for trial, *values in rows:
-            points.setdefault(trial, []).append(SizePoint(*values))
-    return {trial: tuple(found) for trial, found in points.items()}
-
-
-def read_spreads(path: Path) -> Mapping[int, tuple[Spread, ...]]:
-    """Trial id -> how its tensors' entries are spread, in the same order."""
-    spreads: dict[int, list[Spread]] = {}
-    with _reading(path) as connection:
-        if not _has_sizes(connection):
-            return {}
-        rows = connection.execute(
-            "SELECT trial, step, name, magnitude, scale, zeros, first, counts FROM spread "
-            "JOIN tensor ON tensor.id = tensor ORDER BY trial, step, tensor, magnitude"
-        )
-        for trial, step, name, magnitude, scale, zeros, first, counts in rows:
-            found = Spread(step, name, Magnitude(magnitude), scale, zeros, first, tuple(json.loads(counts)))
-            spreads.setdefault(trial, []).append(found)
-    return {trial: tuple(found) for trial, found in spreads.items()}
-
-
-def _has_sizes(connection: sqlite3.Connection) -> bool:
-    """Whether the store has the tables that version 3 did not begin with."""
-    found = connection.execute(
-        "SELECT count(*) FROM sqlite_master WHERE name IN ('tensor', 'size', 'spread')"
-    )
-    return found.fetchone()[0] == 3
+def _of(trials: Collection[int] | None) -> tuple[str, tuple[str, ...]]:
+    """A condition on the column `trial`, and its values."""
+    if trials is None:
+        return "TRUE", ()
+    return "trial IN (SELECT value FROM json_each(?))", (json.dumps(sorted(trials)),)
 
 
 def _populations(connection: sqlite3.Connection) -> Iterator[PopulationRow]:
@@ -252,7 +212,12 @@ def _no_collection() -> Generator[None]:
 
 
 @contextmanager
-def _reading(path: Path) -> Generator[sqlite3.Connection]:
+def reading(path: Path) -> Generator[sqlite3.Connection]:
+    """A store's tables, as they are or brought up to date in memory.
+
+    Raises:
+        ValueError: see `check_store`; a damaged store.
+    """
     check_store(path)
     try:
         with closing(_connect(path)) as connection:

@@ -70,7 +70,7 @@ def _series(store: Path, study: StoredStudy, arm: str) -> MeasuredSeries:
     recipes = {trial: json.loads(study.trials[trial].recipe) for trial in runs}
     rows = tuple(_rows(store, runs, recipes))
     _check_widths(arm, sorted({row.width for row in rows}), sorted(rates))
-    curves = read_curves(store)
+    curves = read_curves(store, trials=runs)
     row = next(row for row in study.arms if row.name == arm)
     return MeasuredSeries(
         arm=arm,
@@ -125,19 +125,18 @@ def _rows(
     from widthwise.analysis import AlignmentRow
 
     layers = {(layer.width, layer.name): layer for layer in read_layers(store)}
-    for trial, points in read_alignment(store).items():
-        if trial not in runs:
-            continue
+    for trial, points in read_alignment(store, trials=runs).items():
         width, seed = runs[trial]
         for point in points:
             layer = layers[width, point.layer]
+            role = Role(layer.role)
             for quantity in SOLVER_QUANTITIES:
                 value = getattr(point, quantity)
                 yield AlignmentRow(
                     width=width,
                     seed=seed,
                     layer=point.layer,
-                    role=Role(layer.role),
+                    role=role,
                     quantity=quantity,
                     progress=point.step / _steps(recipes[trial]),
                     log_gain=math.nan if value is None else value,

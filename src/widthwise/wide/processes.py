@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 
 @contextmanager
@@ -54,17 +53,3 @@ def gathered_texts(text: str, device: torch.device) -> list[str]:
     parts = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(parts, padded)
     return [bytes(part[:size].tolist()).decode() for part, size in zip(parts, sizes, strict=True)]
-
-
-def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of a tensor over the processes, on each of them."""
-    total = value.detach().clone()
-    dist.all_reduce(total)
-    return total / dist.get_world_size()
-
-
-def sum_over_processes(value: Tensor) -> Tensor:
-    """The sum of a tensor over the processes, on each of them."""
-    total = value.detach().clone()
-    dist.all_reduce(total)
-    return total

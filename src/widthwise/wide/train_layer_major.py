@@ -8,7 +8,9 @@ import torch
 
 from widthwise.records import AlignmentPoint, SizePoint, Spread
 from widthwise.train import Corpus, Divergence, Member, Recipe
-from widthwise.train.batches import Batches, validation_windows
+from widthwise.train.available import total_bytes
+from widthwise.train.batches import validation_windows
+from widthwise.train.host_batches import batches_for
 from widthwise.wide.initial import InitialDraw
 from widthwise.wide.layer_major import BLIND, LayerMajor
 from widthwise.wide.measuring import Measuring
@@ -56,9 +58,7 @@ def train_layer_major(
     corpus.require(batch=recipe.batch, context=context)
     training = LayerMajor(recipe, member, device, storage, draw=draw)
     steps = recipe.schedule.steps
-    batches = Batches(
-        corpus, [member.data_seed], steps=steps, batch=recipe.batch, context=context, device=device
-    )
+    batches = batches_for(recipe, corpus, [member.data_seed], device, device_bytes=total_bytes(device))
     measuring = None
     if recipe.alignment is not None:
         windows = recipe.alignment.windows(context)
@@ -68,6 +68,7 @@ def train_layer_major(
     divergence = None
     for step in range(1, steps + 1):
         watch = BLIND if measuring is None else measuring.watch(step)
+        batches.prepare(step, 1)
         loss = float(training.step(batches.at(step)[0], watch=watch))
         divergence = health.divergence(step, loss)
         if not math.isfinite(loss):
