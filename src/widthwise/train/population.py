@@ -19,7 +19,8 @@ from widthwise.train.member import Member, Precision, Recipe
 from widthwise.train.micro_batch import WHOLE, ActivationPlan, Losses, MicroBatches
 from widthwise.train.placement import UNDIVIDED
 
-_DTYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16}
+DTYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16}
+"""Of numbers in matrix products."""
 
 
 def initial_parameters(recipe: Recipe, members: Sequence[Member], device: torch.device) -> dict[str, Tensor]:
@@ -106,7 +107,7 @@ class Population:
         self.functions = layer_functions(recipe, device) if functions is None else functions
         tensors = recipe.model.tensors()
         start = initial_parameters(recipe, members, device)
-        dtype = _DTYPES[recipe.precision]
+        dtype = DTYPES[recipe.precision]
         low = (
             device.type == "cuda"
             and dtype != torch.float32
@@ -159,7 +160,7 @@ class Population:
         weights = Weights(
             parameters,
             self.multipliers,
-            _DTYPES[self.recipe.precision],
+            DTYPES[self.recipe.precision],
             self.functions,
         )
         return self.recipe.model.losses(weights, tokens_PxBxT1, recompute=self.activations.recompute)

@@ -21,15 +21,14 @@ from torch import Tensor
 
 from widthwise.models import LayerFunctions, Transformer, Weights
 from widthwise.optim import CompactUpdate, State
-from widthwise.train import Member, Precision, Recipe
-from widthwise.train.population import layer_functions
+from widthwise.train import Member, Recipe
+from widthwise.train.population import DTYPES, layer_functions
 from widthwise.wide.boundaries import Boundaries
 from widthwise.wide.embedding import embed, embedding_gradients
 from widthwise.wide.gradients import GradientSums
 from widthwise.wide.initial import InitialDraw, initial_weight
 from widthwise.wide.storage import COMPACT, Storage
 
-DTYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16}
 ENDS = ("token_embedding", "position_embedding")
 HEAD = ("final_norm", "readout")
 

@@ -16,14 +16,12 @@ import torch
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
-from widthwise.train import WHOLE, ActivationPlan, Member, Precision, Recipe
+from widthwise.train import WHOLE, ActivationPlan, Member, Recipe
 from widthwise.train.micro_batch import Losses, divisors
-from widthwise.train.population import initial_tensor, layer_functions
+from widthwise.train.population import DTYPES, initial_tensor, layer_functions
 from widthwise.wide.sharded_module import How, ShardedModel, local
 from widthwise.wide.sharded_step import sharded_step
 from widthwise.wide.shards import Shards, sequences_of
-
-DTYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16}
 
 
 class ShardedPopulation:
