@@ -60,6 +60,9 @@ def train(folder: Path, listener: Callable[[RunState], None] | None = None) -> d
     """Run a folder's study on two workers, in a process of its own; what it warned of, raised, and told."""
 
     def be_writer() -> None:
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # a shell's background job inherits it ignored
         told: list[RunState] = []
 
         def listen(state: RunState) -> None:
@@ -93,21 +96,12 @@ def train(folder: Path, listener: Callable[[RunState], None] | None = None) -> d
     return {**json.loads((folder / "found.json").read_text()), "left": left(folder)}
 
 
-def between_steps(state: RunState) -> bool:
-    return 0 < state.step < state.steps
-
-
-def at_work(state: RunState) -> bool:
-    """Told of every population, however short."""
-    return bool(state.at_work)
-
-
-def once(act: Callable[[], None], when: Callable[[RunState], bool]) -> Callable[[RunState], None]:
-    """A listener that does something the first time that a run stands so."""
+def once(act: Callable[[], None]) -> Callable[[RunState], None]:
+    """A listener that does something the first time that a population is between its steps."""
     done: list[bool] = []
 
     def listen(state: RunState) -> None:
-        if when(state) and not done:
+        if 0 < state.step < state.steps and not done:
             done.append(True)
             act()
 
@@ -119,8 +113,8 @@ def kill_first_worker() -> None:
 
 
 def interrupted(folder: Path) -> dict[str, Any]:
-    """Ctrl-C with a population at work; then the study is gone on with."""
-    first = train(folder, once(lambda: os.kill(os.getpid(), signal.SIGINT), at_work))
+    """Ctrl-C in mid-population; then the study is gone on with."""
+    first = train(folder, once(lambda: os.kill(os.getpid(), signal.SIGINT)))
     return {"first": first, "then": train(folder)}
 
 
@@ -208,7 +202,7 @@ def main(folder: Path) -> None:
         population_size=4,
     )
     whole = time.monotonic() - began
-    found["killed"] = train(folder / "killed", once(kill_first_worker, between_steps))
+    found["killed"] = train(folder / "killed", once(kill_first_worker))
     found["interrupted"] = interrupted(folder / "interrupted")
     found["broken"] = broken(folder / "broken", RuntimeError("a wire is loose"))
     found["mended"] = train(folder / "broken")

@@ -71,7 +71,7 @@ class LayerMajor:
     Example:
         >>> from widthwise.optim import SgdUpdate
         >>> from widthwise.scaling import TensorNumbers
-        >>> from widthwise.train import WarmupCosine
+        >>> from widthwise.train import Precision, WarmupCosine
         >>> from widthwise.wide import EXACT
         >>> model = Transformer(width=8, depth=1, head_dim=4, vocabulary=16, context=4)
         >>> recipe = Recipe(model, SgdUpdate(0.0), WarmupCosine(2, 0), 2, Precision.FLOAT32, 1, 1)
