@@ -60,9 +60,8 @@ def train(folder: Path, listener: Callable[[RunState], None] | None = None) -> d
     """Run a folder's study on two workers, in a process of its own; what it warned of, raised, and told."""
 
     def be_writer() -> None:
-        signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        )  # a shell's background job inherits it ignored
+        # A shell's background job inherits that the signal is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         told: list[RunState] = []
 
         def listen(state: RunState) -> None:
