@@ -149,7 +149,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot be read: Is a directory; give a store's file"):
+    with pytest.raises(ValueError, match="cannot be read: it is a folder; give a store's file"):
         read_study(tmp_path)
 
 

@@ -4,6 +4,8 @@ import errno
 import fcntl
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -229,6 +231,27 @@ def test_a_reader_that_stays_does_not_disturb_the_writers_end(store: Path) -> No
     with writing(store):
         pass
     assert list(snapshot(store.parent)) == ["s.sqlite"]
+
+
+def test_a_program_that_looks_in_takes_nothing_away(store: Path) -> None:
+    """The last connection that closes removes the log: the writer's own lock must outlive its reading of the store."""
+    look = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
+        "print(*c.execute('SELECT count(*) FROM host').fetchone()); c.close()"
+    )
+
+    def hosts() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", look, str(store)], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    with writing(store) as writer:
+        writer.register_host({"machine": "before"})
+        read_study(store)
+        assert hosts() == "1"
+        assert left_open(store)
+        writer.register_host({"machine": "after"})
+        assert hosts() == "2"
 
 
 def without_index(folder: Path) -> dict[str, str]:

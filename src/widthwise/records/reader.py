@@ -29,7 +29,8 @@ from widthwise.records.rows import (
 )
 from widthwise.records.schema import APPLICATION_ID, SCHEMA_VERSION, UPGRADES
 
-_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100  # of every SQLite file
+_NOT_SQLITE = "store {!r} is not an SQLite file; give another name, it was left as it is"
 
 
 def check_store(path: Path) -> None:
@@ -42,22 +43,20 @@ def check_store(path: Path) -> None:
         raise ValueError(
             f"store {str(path)!r} does not exist; `widthwise study run SPEC --store {path}` makes one"
         )
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
-    except OSError as error:
-        raise ValueError(
-            f"store {str(path)!r} cannot be read: {error.strerror}; give a store's file"
-        ) from error
-    if magic != _MAGIC:
-        raise ValueError(
-            f"store {str(path)!r} is not an SQLite file; give another name, it was left as it is"
-        )
+    if os.path.isdir(path):
+        raise ValueError(f"store {str(path)!r} cannot be read: it is a folder; give a store's file")
+    if os.path.getsize(path) < _HEADER_BYTES:
+        raise ValueError(_NOT_SQLITE.format(str(path)))
+    # The file is never opened but by SQLite: its locks are the process's, and closing any other handle of the file
+    # gives them up. A writer in this process would lose its own, and the next program that looks in would take the
+    # log away from under it.
     try:
         with closing(_connect(path)) as connection:
             application = _pragma(connection, "application_id")
             version = _pragma(connection, "user_version")
     except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            raise ValueError(_NOT_SQLITE.format(str(path))) from error
         raise ValueError(f"store {str(path)!r} cannot be read: {error}; it was left as it is") from error
     if application != APPLICATION_ID:
         raise ValueError(f"{str(path)!r} is an SQLite file but not a study's store; it was left as it is")
