@@ -1,6 +1,9 @@
 """Verdicts as exit codes, and the same verdicts from the exported table."""
 
 import re
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,8 @@ import pytest
 from study_example import command, invented_store, snapshot, tiny_source, train, valley, wide, write_corpus
 from widthwise.analysis import Verdict, read_table, transfer
 from widthwise.cli.study import VERDICT_CODES
-from widthwise.report import study_page_data, table_page_data
+from widthwise.records import read_study
+from widthwise.report import render_page, study_page_data, table_page_data
 
 STEADY, DRIFTING = "mup-full", "standard-global"
 CODES = {STEADY: 0, DRIFTING: 3}
@@ -63,6 +67,43 @@ def test_one_seed_is_undecided(tmp_path: Path) -> None:
     result = command("study", "verdict", path, "--require", STEADY)
     assert result.exit_code == 4
     assert "one seed leaves the noise unknown" in result.stdout
+
+
+@pytest.fixture(scope="module")
+def begun(clear: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clear store before one run of the steady prescription's largest width."""
+    path = tmp_path_factory.mktemp("begun") / "s.sqlite"
+    shutil.copy(clear, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "UPDATE trial SET status = 'pending', validation_loss = NULL WHERE id = (SELECT trial FROM cell WHERE "
+            "arm = ? ORDER BY width DESC, learning_rate LIMIT 1)",
+            (STEADY,),
+        )
+    return path
+
+
+def test_a_prescription_that_waits_for_a_width_is_undecided(clear: Path, begun: Path) -> None:
+    largest = max(cell.width for cell in read_study(clear).cells)
+    result = command("study", "verdict", begun, "--require", STEADY)
+    assert result.exit_code == 4
+    assert result.stdout.startswith(
+        f"{STEADY}: undecided: not finished at width {largest}; without, transfers: "
+    )
+    assert command("study", "verdict", begun, "--require", DRIFTING).exit_code == 3
+
+
+def test_the_page_of_a_study_that_has_not_ended_says_so(clear: Path, begun: Path) -> None:
+    assert study_page_data(clear).standing == ""
+    data = study_page_data(begun)
+    assert data.standing == (
+        "The study has not ended: 1 of 2 prescriptions have finished all of their widths; "
+        "1 more are judged by the widths that they have finished."
+    )
+    assert f'<p class="standing">{data.standing}</p>' in render_page(data, ())
+    assert "standing" not in re.sub(
+        r"<style>.*?</style>", "", render_page(study_page_data(clear), ()), flags=re.S
+    )
 
 
 def test_the_margin_decides(clear: Path) -> None:

@@ -199,17 +199,25 @@ def verdict(
     require: Annotated[str, typer.Option(metavar="NAME", help="The prescription that is asked about.")],
     margin: Margin = None,
 ) -> None:
-    """Exit with 0 if a prescription transfers, 3 if it does not, 4 if that is undecided."""
-    from widthwise.records import read_study
+    """Exit with 0 if a prescription transfers, 3 if it does not, 4 if that is undecided or it has not ended."""
+    from widthwise.records import read_study, unfinished
     from widthwise.report import study_transfer
 
-    analysis = study_transfer(read_study(store), **given(margin=margin))
+    study = read_study(store)
+    analysis = study_transfer(study, **given(margin=margin))
     results = {r.prescription: r for r in analysis.results}
     if require not in results:
         raise ValueError(
             f"--require {require!r} is no prescription of {str(store)!r}; choose one of {list(results)}"
         )
     result = results[require]
+    waiting = sorted(width for arm, width in unfinished(study) if arm == require)
+    if waiting:
+        listed = ", ".join(map(str, waiting))
+        print(
+            f"{require}: undecided: not finished at width {listed}; without, {result.verdict.value}: {result.reason}"
+        )
+        raise typer.Exit(VERDICT_CODES["undecided"])
     print(f"{require}: {result.verdict.value}: {result.reason}")
     raise typer.Exit(VERDICT_CODES[result.verdict.value])
 

@@ -132,6 +132,7 @@ def study_page_data(
         observations=seen,
         analysis=_analyse(study, seen, table, margin),
         predictions=predictions(study),
+        standing=standing(study),
         counts=Counter(trial.status.value for trial in study.trials.values()),
         curves=_curves(store, study),
         curve_count=len(study.cells),
@@ -150,6 +151,19 @@ def _analyse(
 ) -> TransferResult:
     result = transfer(table, base_width=kept_width(study, seen), margin=margin)
     return replace(result, notes=(*result.notes, *_sweep_notes(study)))
+
+
+def standing(study: StoredStudy) -> str:
+    """How far a study has come that has not ended, and what is judged meanwhile; empty for one that has."""
+    begun = {arm for arm, _ in unfinished(study)}
+    if not begun:
+        return ""
+    arms = {cell.arm for cell in study.cells}
+    judged = len({seen.prescription for seen in observations(study)} & begun)
+    return (
+        f"The study has not ended: {len(arms - begun)} of {len(arms)} prescriptions have finished all of their widths; "
+        f"{judged} more are judged by the widths that they have finished."
+    )
 
 
 def _sweep_notes(study: StoredStudy) -> list[str]:

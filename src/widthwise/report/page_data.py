@@ -33,6 +33,7 @@ class PageData:
         predictions: prescription -> assumption ("full alignment", "no alignment") -> the exponent of the best rate
             that theory predicts, as an exact fraction's text such as "-1" or "-1/2"; empty for a table of unknown
             origin.
+        standing: how far a study has come that has not ended; empty for one that has.
         counts: trial status -> number of trials ("completed", "diverged", "failed", "pending").
         curves: training curves, possibly none, possibly not of every run.
         curve_count: of how many runs they are, where not of these alone.
@@ -49,6 +50,7 @@ class PageData:
     observations: tuple[Observation, ...]
     analysis: TransferResult
     predictions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    standing: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     curves: tuple[TrainingCurve, ...] = ()
     curve_count: int | None = None
