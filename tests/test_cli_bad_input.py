@@ -25,6 +25,8 @@ from study_example import (
     write_corpus,
 )
 from widthwise.analysis import MARGIN
+from widthwise.study.run import CHECKPOINT_SECONDS
+from widthwise.train.checkpoint_timer import SHARE
 from widthwise.train.choose_population import SECONDS_LIMIT
 
 DRIFT = {"standard-global": -1.0, "mup-full": 0.0}
@@ -187,6 +189,12 @@ def test_population_size(folder: Path, size: int) -> None:
 def test_options_that_are_no_numbers(folder: Path) -> None:
     run_refused(["--population-size", "'many'"], folder, "--population-size", "many")
     run_refused(["--device", "'tpu'", "'auto', 'cpu', 'cuda'"], folder, "--device", "tpu")
+
+
+def test_checkpoints_at_no_interval(folder: Path) -> None:
+    for minutes in ("-1", "nan", "inf", "often"):
+        says = f"--checkpoint-minutes {minutes!r} is neither 'never' nor a number of at least 0"
+        run_refused([says], folder, "--checkpoint-minutes", minutes)
 
 
 def test_cuda_where_there_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,6 +448,8 @@ def test_a_command_line_that_is_incomplete(folder: Path, arguments: list[str]) -
     ("arguments", "says"),
     [
         (["study", "run", "--help"], f"estimate, for a new store; {SECONDS_LIMIT / 60:g} unless said"),
+        (["study", "resume", "--help"], f"over {SHARE:.0%} of the time; 0".replace("%", " %")),
+        (["study", "resume", "--help"], f"none in between; {CHECKPOINT_SECONDS / 60:g} unless said"),
         (["study", "verdict", "--help"], f"given up; {MARGIN}, which is 1 %, unless said"),
         (["study", "report", "--help"], f"given up; {MARGIN}, which is 1 %, unless said"),
         (["transfer", "--help"], f"given up; {MARGIN}, which is 1 %, unless said"),

@@ -16,6 +16,7 @@ from widthwise.records import PopulationStatus, RevisionRow, TrialStatus, read_c
 from widthwise.study import RunState, resume_study, run_study
 from widthwise.study.checkpoints import checkpoint_path, remove_checkpoints
 from widthwise.study.store import writing
+from widthwise.train import checkpoint
 
 STEPS = 90
 DEAD = 2.0**100
@@ -250,3 +251,17 @@ def test_a_short_study_keeps_no_state(corpus: Path, store: Path) -> None:
     seen: set[str] = set()
     train(tiny_source(corpus, **SPEC), store, listener=lambda _: seen.update(snapshot(store.parent)))
     assert not any("checkpoints" in name for name in seen)
+
+
+@pytest.mark.parametrize(("minutes", "kept"), [("0", True), ("never", False), (None, False)])
+def test_the_command_says_how_often(
+    minutes: str | None, kept: bool, corpus: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a training of some milliseconds: at each look, not at all, and not before a minute is over."""
+    written: list[Path] = []
+    monkeypatch.setattr(checkpoint, "save_checkpoint", lambda path, kept: written.append(path))
+    spec = store.with_name("spec.yaml")
+    spec.write_text(tiny_text(corpus, **{**SPEC, "learning_rates": [2.0**-8]}))
+    options = () if minutes is None else ("--checkpoint-minutes", minutes)
+    assert command("study", "run", spec, "--store", store, "--device", "cpu", *options).exit_code == 0
+    assert bool(written) is kept

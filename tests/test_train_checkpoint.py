@@ -42,6 +42,7 @@ from widthwise.train import (
     Revision,
     TrainingStep,
     checkpoint,
+    checkpoint_timer,
     load_checkpoint,
     part_of_checkpoint,
     run_identity,
@@ -79,7 +80,7 @@ def recipe_of(update: MemberUpdate = ADAM_UPDATE) -> Recipe:
 def at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks every five steps, and a checkpoint at each, whatever it costs."""
     monkeypatch.setattr(sys.modules["widthwise.train.train_population"], "_POLL", 5)
-    monkeypatch.setattr(checkpoint, "SHARE", 1.0)
+    monkeypatch.setattr(checkpoint_timer, "SHARE", 1.0)
 
 
 @pytest.fixture
@@ -329,24 +330,27 @@ def test_a_full_disk_costs_a_warning_not_the_run(tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
-def test_checkpoints_take_no_more_than_their_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every 60 s, the first after 60; one that takes 6 s is followed by 114 s without."""
-    monkeypatch.setattr(checkpoint, "SHARE", 0.05)
-    now, cost = [0.0], [1.0]
+def test_a_keeper_counts_bytes_before_the_first_and_seconds_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3e8 bytes are estimated at 1 s, which is paid for after 19 s; writing took 2 s, paid for after 38 s."""
+    monkeypatch.setattr(checkpoint_timer, "SHARE", 0.05)
+    now = [0.0]
 
     def slow(path: Path, kept: Checkpoint) -> None:
-        now[0] += cost[0]
+        now[0] += 2.0
 
     monkeypatch.setattr(checkpoint, "save_checkpoint", slow)
-    keeper = CheckpointKeeper(Checkpoints(tmp_path / "p", every_seconds=60.0), clock=lambda: now[0])
-    written: list[float] = []
-    for second in range(600):
-        now[0] = max(now[0], float(second))
-        if keeper.due():
+    keeper = CheckpointKeeper(Checkpoints(tmp_path / "p", every_seconds=5.0), clock=lambda: now[0])
+    assert keeper.load("") is None
+    state = {"a": torch.empty(75_000_000, device="meta")}
+    written = []
+    for done in range(1, 200):
+        now[0] += 1.0
+        if keeper.due(done=done, steps=1000, size=300_000_000):
             written.append(now[0])
-            cost[0] = 1.0 if len(written) < 3 else 6.0
-            keeper.save(Checkpoint("", 0, (), {}, {}))
-    assert written == [60.0, 121.0, 182.0, 302.0, 422.0, 542.0]
+            keeper.save(Checkpoint("", done, (), {}, state))
+    assert written == [19.0, 59.0, 99.0, 139.0, 179.0]
 
 
 def test_an_interval_below_zero_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from widthwise.cli.study_plan import plan
 from widthwise.cli.training_options import (
     AUTO_SIZE,
     AddressOption,
+    CheckpointOption,
     CorpusOption,
     Device,
     DeviceOption,
@@ -22,6 +23,7 @@ from widthwise.cli.training_options import (
     WorkersOption,
     chosen_executor,
     members_of,
+    seconds_between,
     source_of,
 )
 
@@ -76,12 +78,13 @@ def run(
     address: AddressOption = None,
     population_size: SizeOption = AUTO_SIZE,
     population_minutes: MinutesOption = None,
+    checkpoint_minutes: CheckpointOption = None,
 ) -> None:
     """Train every model of a study that is not trained yet, then say what transfers."""
     from widthwise.cli.progress import show_progress
     from widthwise.study import follow, run_study, with_constants, with_measured
 
-    chosen = chosen_executor(executor, workers, address)
+    chosen, seconds = chosen_executor(executor, workers, address), seconds_between(checkpoint_minutes)
     if follow(chosen, device.value):
         return  # torchrun's process of rank 0 runs the study
     source = source_of(spec, corpus)
@@ -98,6 +101,7 @@ def run(
             listener=listener,
             population_size=members_of(population_size),
             population_minutes=population_minutes,
+            **given(checkpoint_seconds=seconds),
         )
     _print_verdicts(study)
 
@@ -110,12 +114,13 @@ def resume(
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
     address: AddressOption = None,
+    checkpoint_minutes: CheckpointOption = None,
 ) -> None:
     """Go on with a study from its store alone."""
     from widthwise.cli.progress import show_progress
     from widthwise.study import follow, resume_study
 
-    chosen = chosen_executor(executor, workers, address)
+    chosen, seconds = chosen_executor(executor, workers, address), seconds_between(checkpoint_minutes)
     if follow(chosen, device.value):
         return  # torchrun's process of rank 0 runs the study
     with show_progress() as listener:
@@ -124,6 +129,7 @@ def resume(
             device=device.value,
             executor=chosen,
             listener=listener,
+            **given(checkpoint_seconds=seconds),
         )
     _print_verdicts(study)
 
@@ -144,12 +150,13 @@ def constants(
     address: AddressOption = None,
     population_size: SizeOption = AUTO_SIZE,
     population_minutes: MinutesOption = None,
+    checkpoint_minutes: CheckpointOption = None,
 ) -> None:
     """Search for the factors on the rates of each kind of layer, at the base width (needs Optuna)."""
     from widthwise.cli.progress import show_progress
     from widthwise.study import constants_text, follow, found_constants, run_constants_search
 
-    chosen = chosen_executor(executor, workers, address)
+    chosen, seconds = chosen_executor(executor, workers, address), seconds_between(checkpoint_minutes)
     if follow(chosen, device.value):
         return  # torchrun's process of rank 0 runs the study
     source = source_of(spec, corpus)
@@ -163,6 +170,7 @@ def constants(
             population_size=members_of(population_size),
             population_minutes=population_minutes,
             listener=listener,
+            **given(checkpoint_seconds=seconds),
         )
     print(constants_text(found_constants(study, source.spec)))
 

@@ -1,5 +1,6 @@
 """Options of the commands that train: on what text, where, who, and how many models side by side."""
 
+import math
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from widthwise.study import Executor, SpecSource
 
 AUTO_SIZE = "auto"
+NEVER = "never"
 
 
 class Device(StrEnum):
@@ -62,6 +64,14 @@ MinutesOption = Annotated[
     float | None,
     typer.Option(help="How long a population may take by its estimate, for a new store; 8 unless said."),
 ]
+CheckpointOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|never",
+        help="Minutes between checkpoints of what is in training, more where writing them would take over 5 % of the "
+        "time; 0 for as often as that allows, never for none in between; 1 unless said.",
+    ),
+]
 
 
 def source_of(spec: str, corpus: str | None) -> "SpecSource":
@@ -100,3 +110,23 @@ def members_of(text: str) -> int | None:
     if not text.removeprefix("-").isdecimal():
         raise ValueError(f"--population-size {text!r} is neither {AUTO_SIZE!r} nor a whole number")
     return int(text)
+
+
+def seconds_between(text: str | None) -> float | None:
+    """The seconds between two checkpoints; infinite for never, None if nothing was said.
+
+    Example:
+        >>> seconds_between("1.5"), seconds_between("never")
+        (90.0, inf)
+    """
+    if text is None:
+        return None
+    if text == NEVER:
+        return math.inf
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0 <= minutes < math.inf:
+        raise ValueError(f"--checkpoint-minutes {text!r} is neither {NEVER!r} nor a number of at least 0")
+    return 60 * minutes

@@ -57,7 +57,8 @@ def run_study(
         population_size: members side by side, for a new store; None for as many as fit and end in time.
         population_minutes: how long a population may take by its estimate, for a new store; 8 unless said.
         listener: told how the run stands, now and then.
-        checkpoint_seconds: how often to keep the state of a population in training, in files beside the store.
+        checkpoint_seconds: how often to keep the state of a population in training, in files beside the store; infinite
+            for never, 0 for as often as 5 % of the time allows.
 
     Raises:
         ValueError: bad input of any kind; files are then as they were.

@@ -16,11 +16,9 @@ from torch import Tensor
 
 from widthwise.records import AlignmentPoint, Since
 from widthwise.train.checkpoint_file import read_tensors, write_tensors
+from widthwise.train.checkpoint_timer import CheckpointTimer
 from widthwise.train.corpus import Corpus
 from widthwise.train.member import Divergence, Member, Outcome, Recipe
-
-SHARE = 0.05
-"""Checkpoints are written less often than asked where they would otherwise take more than this share of the time."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,11 @@ class Checkpoint:
     members: tuple[int, ...]
     ended: Mapping[int, Outcome]
     tensors: Mapping[str, Tensor]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
 
 def run_identity(recipe: Recipe, members: Sequence[Member], corpus: Corpus) -> str:
@@ -130,7 +133,8 @@ class Checkpoints:
 
     Args:
         path: the file, replaced each time; its folder is made if it is not there.
-        every_seconds: at least; more where `SHARE` asks for it.
+        every_seconds: at least; more, or none at all, where `CheckpointTimer` asks for it. Infinite for none but when
+            training is told to stop.
 
     Raises:
         ValueError: a negative interval.
@@ -147,27 +151,29 @@ class Checkpoints:
 
 
 class CheckpointKeeper:
-    """Writes a population's checkpoints when they are due.
+    """Writes a population's checkpoints when they are due; see `CheckpointTimer`.
 
     A checkpoint that cannot be written (a full disk) costs a warning, once, not the run.
     """
 
     def __init__(self, checkpoints: Checkpoints, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._checkpoints, self._clock = checkpoints, clock
-        self._due = clock() + checkpoints.every_seconds
+        self._path, self._clock = checkpoints.path, clock
+        self._timer = CheckpointTimer(checkpoints.every_seconds, clock=clock)
         self._failed = False
 
     def load(self, identity: str) -> Checkpoint | None:
         """What a run can go on from; see `load_checkpoint`."""
-        return load_checkpoint(self._checkpoints.path, identity=identity)
+        found = load_checkpoint(self._path, identity=identity)
+        self._timer.begin(0 if found is None else found.step)
+        return found
 
-    def due(self) -> bool:
-        """Whether it is time."""
-        return self._clock() >= self._due
+    def due(self, *, done: int, steps: int, size: int) -> bool:
+        """Whether it is time; see `CheckpointTimer.due`."""
+        return self._timer.due(done=done, steps=steps, size=size)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, and say when the next is due."""
-        began, path = self._clock(), self._checkpoints.path
+        """Write a checkpoint."""
+        began, path = self._clock(), self._path
         try:
             path.parent.mkdir(exist_ok=True)
             save_checkpoint(path, checkpoint)
@@ -178,5 +184,4 @@ class CheckpointKeeper:
                     stacklevel=3,
                 )
             self._failed = True
-        now = self._clock()
-        self._due = now + max(self._checkpoints.every_seconds, (now - began) * (1 / SHARE - 1))
+        self._timer.written(done=checkpoint.step, size=checkpoint.size, began=began)

@@ -7,6 +7,7 @@ import gc
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -130,6 +131,11 @@ class Stage:
         """See `TrainingStep.snapshot`; with what was measured."""
         measured = {} if self._alignment is None else self._alignment.snapshot()
         return {**self._step.snapshot(), **measured}
+
+    @cached_property
+    def state_bytes(self) -> int:
+        """What a checkpoint of the stage takes, but for the losses of the steps that follow."""
+        return sum(tensor.nbytes for tensor in self.snapshot().values())
 
     def rest(self, members: Sequence[int]) -> Start:
         """Where a stage of some of the members goes on, their tensors copied to the host."""

@@ -33,8 +33,8 @@ class Keeper(Protocol):
         """What a run can go on from."""
         ...
 
-    def due(self) -> bool:
-        """Whether it is time."""
+    def due(self, *, done: int, steps: int, size: int) -> bool:
+        """Whether it is time; see `CheckpointTimer.due`."""
         ...
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -121,7 +121,7 @@ def train_job(
             del stage  # two stages do not fit on a device that one fills
             free_memory(device)
             stage = Stage(job, start, batches)
-        if keeper is not None and keeper.due():
+        if keeper is not None and keeper.due(done=done, steps=steps, size=stage.state_bytes):
             keeper.save(Checkpoint(identity, done, stage.members, outcomes, stage.snapshot()))
     outcomes |= stage.outcomes(ended=True)
     return tuple(outcomes[position] for position in range(len(members)))

@@ -15,7 +15,8 @@ import torch.distributed as dist
 
 from widthwise.optim import AdafactorUpdate
 from widthwise.train import Checkpoint, Checkpoints, Member, Recipe
-from widthwise.train.checkpoint import SHARE, outcome_from_json, outcome_json
+from widthwise.train.checkpoint import outcome_from_json, outcome_json
+from widthwise.train.checkpoint_timer import CheckpointTimer
 from widthwise.wide.same_run import describe_run, require_same_run
 from widthwise.wide.shard_files import Layout, read_parts, write_parts
 from widthwise.wide.sharded_training import ShardedTraining
@@ -81,10 +82,10 @@ class ShardedKeeper:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._folder, self._every = checkpoints.path, checkpoints.every_seconds
+        self._folder = checkpoints.path
         self._run, self._layout, self._device = describe_run(recipe, members), layout_of(recipe), device
         self._clock, self._failed = clock, False
-        self._due = clock() + self._every
+        self._timer = CheckpointTimer(checkpoints.every_seconds, clock=clock)
 
     def load(self, identity: str) -> Checkpoint | None:
         """What a run can go on from, or None with a warning if what is there is not it, or is not all there."""
@@ -108,8 +109,10 @@ class ShardedKeeper:
                     f"checkpoint {str(self._folder)!r} is not used: {why}; training begins at step 0",
                     stacklevel=3,
                 )
+            self._timer.begin(0)
             return None
         assert header is not None
+        self._timer.begin(header["step"])
         return Checkpoint(
             identity=identity,
             step=header["step"],
@@ -118,12 +121,12 @@ class ShardedKeeper:
             tensors=tensors,
         )
 
-    def due(self) -> bool:
-        """Whether it is time, by rank 0's clock."""
-        return self._all(self._layout.rank != 0 or self._clock() >= self._due)
+    def due(self, *, done: int, steps: int, size: int) -> bool:
+        """Whether it is time, by rank 0's clock and the bytes of its parts."""
+        return self._all(self._layout.rank != 0 or self._timer.due(done=done, steps=steps, size=size))
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, and say when the next is due; one that cannot be written costs a warning, once."""
+        """Write a checkpoint; one that cannot be written costs a warning, once."""
         began = self._clock()
         header = {
             "run": self._run,
@@ -140,8 +143,7 @@ class ShardedKeeper:
                     stacklevel=3,
                 )
             self._failed = True
-        now = self._clock()
-        self._due = now + max(self._every, (now - began) * (1 / SHARE - 1))
+        self._timer.written(done=checkpoint.step, size=checkpoint.size, began=began)
 
     def _all(self, here: bool) -> bool:
         """Whether something holds on every process."""
