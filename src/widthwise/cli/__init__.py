@@ -13,6 +13,7 @@ from widthwise.cli.exponents import exponents
 from widthwise.cli.plan import plan
 from widthwise.cli.study import study_app
 from widthwise.cli.transfer import transfer_table
+from widthwise.cli.version import with_version
 
 app = typer.Typer(
     name="widthwise",
@@ -22,12 +23,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("align")(align)
-app.command("check")(check)
-app.command("exponents")(exponents)
-app.command("plan")(plan)
-app.command("transfer")(transfer_table)
-study_app.command("claims")(claims)
+app.callback(help=app.info.help)(with_version)
+app.command("align", short_help="Measure alignment, of your own model or in a study's store.")(align)
+app.command("check", short_help="Hold your model's training against the exponents of theory.")(check)
+app.command("exponents", short_help="Print the exponents of each layer, by theory.")(exponents)
+app.command("plan", short_help="Print what every tensor of your model gets at a width.")(plan)
+app.command("transfer", short_help="Judge transfer from a table of anybody's results.")(transfer_table)
+study_app.command("claims", short_help="Judge the paper's claims by the stores of studies.")(claims)
 app.add_typer(study_app, name="study")
 
 

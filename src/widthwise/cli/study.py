@@ -36,7 +36,7 @@ study_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-study_app.command()(plan)
+study_app.command(short_help="Say what a study would take, before anything runs.")(plan)
 
 VERDICT_CODES = {"transfers": 0, "does not transfer": 3, "undecided": 4}
 
@@ -51,7 +51,7 @@ class ExportFormat(StrEnum):
 Store = Annotated[Path, typer.Argument(metavar="FILE", help="A study's store.")]
 
 
-@study_app.command()
+@study_app.command(short_help="Train what is not trained yet, then say what transfers.")
 @user_errors
 def run(
     spec: Annotated[
@@ -134,7 +134,7 @@ def resume(
     _print_verdicts(study)
 
 
-@study_app.command()
+@study_app.command(short_help="Search for constants of the rates at the base width.")
 @user_errors
 def constants(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or a built-in study.")],
@@ -175,7 +175,7 @@ def constants(
     print(constants_text(found_constants(study, source.spec)))
 
 
-@study_app.command()
+@study_app.command(short_help="Write a page to look at, and its figures.")
 @user_errors
 def report(
     store: Store,
@@ -200,7 +200,7 @@ def report(
         print(path)
 
 
-@study_app.command()
+@study_app.command(short_help="Exit with 0 if a prescription transfers, 3 or 4 if not.")
 @user_errors
 def verdict(
     store: Store,
@@ -230,7 +230,7 @@ def verdict(
     raise typer.Exit(VERDICT_CODES[result.verdict.value])
 
 
-@study_app.command()
+@study_app.command(short_help="Write a table with one row a cell.")
 @user_errors
 def export(
     store: Store,

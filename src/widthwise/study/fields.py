@@ -1,4 +1,8 @@
-"""The pieces that the sections of a specification are made of: checked numbers, names of a table, lists."""
+"""The pieces that the sections of a specification are made of: checked numbers, names of a table, lists.
+
+A number may be written as text, "32" or 1e-9: YAML 1.1 reads a number without a point in it, such as the latter, as
+text. `true` is no number, though Python counts it as 1.
+"""
 
 import math
 import re
@@ -33,6 +37,18 @@ def _power_of_two(value: object) -> object:
     return 2.0**exponent if exponent < 1024 else math.inf
 
 
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(
+            f"{str(value).lower()} is no number; write one (yes, no, on and off are true and false in YAML)"
+        )
+    return value
+
+
+NUMBER = BeforeValidator(_no_bool)
+"""Every number of a specification carries it, after its bounds, which pydantic then checks on the number itself."""
+
+
 def as_list(value: object) -> object:
     """One value is a list of one."""
     return value if isinstance(value, list) else [value]
@@ -50,9 +66,9 @@ def one_of(table: Mapping[str, object]) -> AfterValidator:
     return AfterValidator(check)
 
 
-Rate = Annotated[float, BeforeValidator(_power_of_two), Field(gt=0, allow_inf_nan=False)]
-Factor = Annotated[float, BeforeValidator(_power_of_two), Field(gt=1, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, lt=2**63)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, BeforeValidator(_power_of_two), Field(gt=0, allow_inf_nan=False), NUMBER]
+Factor = Annotated[float, BeforeValidator(_power_of_two), Field(gt=1, allow_inf_nan=False), NUMBER]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMBER]
+Count = Annotated[int, Field(ge=1, lt=2**63), NUMBER]
+Seed = Annotated[int, Field(ge=0, lt=2**63), NUMBER]
+Decay = Annotated[float, Field(ge=0, lt=1), NUMBER]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from widthwise.scaling import EpsilonPolicy
-from widthwise.study.fields import Count, Decay, Positive, Section
+from widthwise.study.fields import NUMBER, Count, Decay, Positive, Section
 
 
 class SgdSpec(Section):
@@ -51,7 +51,7 @@ class AdafactorSpec(Section):
     """Adafactor at an explicit rate; what it leaves open is optax's, but for the floor."""
 
     kind: Literal["adafactor"]
-    decay_rate: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    decay_rate: Annotated[float, Field(gt=0, lt=1), NUMBER] = 0.8
     clipping_threshold: Positive | None = 1.0
     momentum: Decay | None = None
     min_dim_size_to_factor: Count = 128

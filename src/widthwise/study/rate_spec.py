@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from widthwise.study.fields import Count, Factor, Rate, Section
+from widthwise.study.fields import NUMBER, Count, Factor, Rate, Section
 from widthwise.study.sweep import SweepRule
 
 _SLACK = 1e-9
@@ -81,7 +81,7 @@ class SweepSpec(Section):
     fill: Factor = 2.0
     reach: Factor = 2.0**8
     around: Annotated[Rate, Field(ge=1)] = 1.0
-    stop_ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 1.2
+    stop_ratio: Annotated[float, Field(gt=1, allow_inf_nan=False), NUMBER] = 1.2
 
     @model_validator(mode="after")
     def _fits(self) -> "SweepSpec":

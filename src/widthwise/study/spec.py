@@ -23,7 +23,7 @@ from pydantic import Field, field_validator, model_validator
 from widthwise.records import Since
 from widthwise.scaling import Anchor, Gauge
 from widthwise.study.arm_spec import ArmSpec, ConstantsSearchSpec
-from widthwise.study.fields import Count, MistakesError, Positive, Section, Seed
+from widthwise.study.fields import NUMBER, Count, MistakesError, Positive, Section, Seed
 from widthwise.study.horizon import Steps
 from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.optimizer_spec import OptimizerSpec
@@ -42,7 +42,7 @@ class TransformerSpec(Section):
     depth: Count
     head_dim: Count
     context: Count
-    vocabulary: Annotated[int, Field(ge=2**8, le=2**16)] | None = None
+    vocabulary: Annotated[int, Field(ge=2**8, le=2**16), NUMBER] | None = None
 
 
 class MLPSpec(Section):
@@ -54,7 +54,7 @@ class MLPSpec(Section):
     context: Count
 
 
-Token = Annotated[int, Field(ge=0, lt=2**16)]
+Token = Annotated[int, Field(ge=0, lt=2**16), NUMBER]
 
 
 class TokenizerSpec(Section):
@@ -66,7 +66,7 @@ class TokenizerSpec(Section):
     """
 
     file: Annotated[str, Field(min_length=1)]
-    vocabulary: Annotated[int, Field(ge=2, le=2**16)]
+    vocabulary: Annotated[int, Field(ge=2, le=2**16), NUMBER]
     start: Token | None = None
     end: Token | None = None
 
@@ -82,7 +82,7 @@ class TokenizerSpec(Section):
 
 
 class StudySpec(Section):
-    """A whole study. `base_width` defaults to the smallest width.
+    """A whole study. `base_width` defaults to the smallest width; it need not be trained: rates are relative to it.
 
     `corpus_tokens` is how much of a corpus to take at most; `epochs` how often the longest horizon may go through it.
     """

@@ -4,14 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from widthwise.study.fields import Count, Section
+from widthwise.study.fields import NUMBER, Count, Section
 from widthwise.study.horizon import Horizon, HorizonField, Steps
 
 
 class DivergenceSpec(Section):
     """A training loss above ln(vocabulary) + `margin` for `steps` in a row after the warm-up is divergence."""
 
-    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False), NUMBER] = 1.0
     steps: Count = 50
 
 
@@ -42,8 +42,8 @@ class TrainingSpec(Section):
     steps: Count | None = None
     horizon: HorizonField | None = None
     batch: Count
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.1
+    floor: Annotated[float, Field(ge=0, le=1), NUMBER] = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
     divergence: DivergenceSpec = DivergenceSpec()
     form: Annotated[LayerMajorSpec, BeforeValidator(_named_form)] | None = None
