@@ -240,7 +240,7 @@ def no_file(path: Path, finished: Path) -> list[str]:
 
 def a_folder(path: Path, finished: Path) -> list[str]:
     path.mkdir()
-    return ["store 'x' cannot be read: Is a directory", "give a store's file"]
+    return ["store 'x' cannot be read: it is a folder", "give a store's file"]
 
 
 def a_text(path: Path, finished: Path) -> list[str]:

@@ -114,17 +114,23 @@ def test_a_node_joins_and_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_killed_worker_changes_nothing(cluster: str, tmp_path: Path) -> None:
-    """One of two, between its population's steps; compaction is recorded on the way."""
-    whole = run(tmp_path / "local", Local())
+    """One of two, between its population's steps; compaction is recorded on the way.
+
+    The steps last seconds: what is told of a population in milliseconds of training may be heard when it has ended.
+    """
+    long = {"training": {"steps": 1000, "batch": 2}, "epochs": 2}
+    whole = run(tmp_path / "local", Local(), **long)
     states: list[RunState] = []
+    killed: list[int] = []
 
     def kill(state: RunState) -> None:
-        if 0 < state.step < state.steps and not any(0 < s.step < s.steps for s in states):
-            os.kill(training(cluster)[0], signal.SIGKILL)
+        if not killed and 0 < state.step < state.steps and (found := training(cluster)):
+            os.kill(found[0], signal.SIGKILL)
+            killed.append(found[0])
         states.append(state)
 
     with pytest.warns(UserWarning, match=r"population \d \(trials .*\): its worker was lost \(\w+Error"):
-        store = run(tmp_path / "ray", Ray(), kill)
+        store = run(tmp_path / "ray", Ray(), kill, **long)
     assert max(len(state.at_work) for state in states) == 2
     assert results(store) == results(whole)
     assert states[-1].trials_done == states[-1].trials == 16
