@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
+from stored import series
 
 from widthwise.analysis import Pool, alignment_exponents
 from widthwise.report.figure import ROWS, Figure
-from widthwise.study.measured_series import measured_series
 from widthwise.theory import MeasuredExponent
 
 SHOWN = ("alpha", "u")
@@ -18,7 +18,7 @@ SHOWN = ("alpha", "u")
 def exponents_over_training(store: Path, arm: str) -> dict[float, dict[tuple[str, str], MeasuredExponent]]:
     """Progress -> (role, quantity) -> its exponent; what is undefined is left out."""
     found: dict[float, dict[tuple[str, str], MeasuredExponent]] = {}
-    for one in alignment_exponents(measured_series(store, arm=arm).rows, pool=Pool.ROLE):
+    for one in alignment_exponents(series(store, arm).rows, pool=Pool.ROLE):
         if math.isfinite(one.exponent.value):
             found.setdefault(one.progress, {})[one.name, str(one.quantity)] = one.exponent
     return found
@@ -27,7 +27,7 @@ def exponents_over_training(store: Path, arm: str) -> dict[float, dict[tuple[str
 def ratios_over_training(store: Path, arm: str) -> dict[tuple[str, str, int, float], float]:
     """(role, quantity, width, progress) -> the log alignment ratio, mean over layers and seeds."""
     found: dict[tuple[str, str, int, float], list[float]] = {}
-    for row in measured_series(store, arm=arm).rows:
+    for row in series(store, arm).rows:
         assert row.role is not None
         key = (row.role.value, str(row.quantity), row.width, row.progress)
         found.setdefault(key, []).append(row.log_gain / math.log(row.fan_in))

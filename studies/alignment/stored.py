@@ -11,7 +11,8 @@ from plan import PRESETS, RUINED, Case, Config, Found, constant_name, store_name
 
 from widthwise.analysis import Observation, Weighting
 from widthwise.records import read_study
-from widthwise.study.measured_rates import MeasuredStore, read_measured
+from widthwise.study.measured_rates import MeasuredStore, measured_store
+from widthwise.study.measured_series import MeasuredSeries, measured_series
 
 ARMS = (*PRESETS, "measured", "constant")
 """Those with a grid of rates at every width; `readout` has the transferred rate alone."""
@@ -84,7 +85,7 @@ class Stores:
         """Run -> how it ended."""
         return {str(o.run): end_of(o.loss) for study in studies for o in self._rows(case, study)}
 
-    def _rows(self, case: Case, study: str) -> Iterator[Observation]:
+    def _rows(self, case: Case, study: str) -> Iterable[Observation]:
         path = self.path(case, study)
         if not path.exists():
             return
@@ -173,6 +174,26 @@ class Stores:
         return Runs(case, tuple(grid), tuple(transferred), found, ends)
 
 
+class FinishedStores(Stores):
+    """Stores that nobody writes any more: each is read once."""
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        super().__init__(folder, config)
+        self._read: dict[tuple[Case, str], tuple[Observation, ...]] = {}
+        self._runs: dict[Case, Runs | None] = {}
+
+    def runs(self, case: Case) -> Runs | None:
+        """All runs of a case; None before its base width is done."""
+        if case not in self._runs:
+            self._runs[case] = super().runs(case)
+        return self._runs[case]
+
+    def _rows(self, case: Case, study: str) -> Iterable[Observation]:
+        if (case, study) not in self._read:
+            self._read[case, study] = tuple(super()._rows(case, study))
+        return self._read[case, study]
+
+
 def _grid_seeds(config: Config, width: int) -> list[int]:
     """The seeds of a width's grids."""
     return config["seeds"][:1] if width in config["large_widths"] else config["seeds"]
@@ -203,9 +224,15 @@ def _read_or_reason(store: Path, arm: str, weighting: Weighting) -> MeasuredStor
         for cell in study.cells:
             if cell.arm == arm and end_of(study.trials[cell.trial].validation_loss) is End.RUINED:
                 return f"{store.name}: arm {arm!r} has a ruined run at width {cell.width}"
-        return read_measured(store, arm=arm, weighting=weighting)
+        return measured_store(store, series(store, arm), weighting)
     except ValueError as error:
         return str(error)
+
+
+@cache
+def series(store: Path, arm: str) -> MeasuredSeries:
+    """What a store measured under an arm's rates."""
+    return measured_series(store, arm=arm)
 
 
 def octave(o: Observation) -> float:

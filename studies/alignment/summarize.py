@@ -26,7 +26,7 @@ from loss_tables import loss_tables
 from plan import Config, cases, load_config
 from progress import write_figure
 from rate_tables import drift_tables, rate_table, verdict_table
-from stored import Stores
+from stored import FinishedStores, Stores
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "alignment-experiment.md"
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
             with tarfile.open(where) as tar:
                 tar.extractall(folder, filter="data")
             where = Path(folder)
-        stores = Stores(where, config)
+        stores = FinishedStores(where, config)
         text = "\n".join(page(stores, config))
         if given.figure is not None:
             readable = {case.name for case in cases(config) if has_series(stores, config, case)}

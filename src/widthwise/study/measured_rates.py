@@ -88,10 +88,20 @@ def read_measured(
     Raises:
         ValueError: what `measured_series` refuses, or an undefined exponent.
     """
-    from widthwise.analysis import Pool, Weighting, measured_layers, over_training
+    from widthwise.analysis import Weighting
 
-    series = measured_series(store, arm=arm)
     weighting = Weighting.LOSS_DECREASE if weighting is None else weighting
+    return measured_store(store, measured_series(store, arm=arm), weighting)
+
+
+def measured_store(store: Path, series: MeasuredSeries, weighting: "Weighting") -> MeasuredStore:
+    """What a store's series say as exponents; see `read_measured`.
+
+    Raises:
+        ValueError: an undefined exponent.
+    """
+    from widthwise.analysis import Pool, measured_layers, over_training
+
     try:
         means = over_training(series.rows, series.losses, weighting=weighting)
         roles, layers = measured_layers(means), measured_layers(means, pool=Pool.LAYER)
