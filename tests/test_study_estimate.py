@@ -230,7 +230,8 @@ def write(folder: Path, **changes: Any) -> Path:
     ("options", "says"),
     [
         (["--gpu", "tpu"], ["gpu 'tpu' is unknown", "['h200', 'h100', 'a100', 'cpu']"]),
-        (["--price", "-1"], ["price -1.0 must be at least 0 dollars"]),
+        (["--price", "-1"], ["price -1.0 must be finite and at least 0 dollars"]),
+        (["--price", "inf"], ["price inf must be finite"]),
         (["--gpus", "0"], ["--gpus", "0 is not in the range"]),
     ],
 )

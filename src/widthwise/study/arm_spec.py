@@ -74,9 +74,9 @@ class ArmSpec(Section):
     """
 
     parameterization: Annotated[
-        tuple[Annotated[str, one_of(PARAMETERIZATIONS)], ...], BeforeValidator(as_list)
+        tuple[Annotated[str, one_of(PARAMETERIZATIONS)], ...], BeforeValidator(as_list), Field(min_length=1)
     ]
-    rates: Annotated[tuple[RatesChoice, ...], BeforeValidator(as_list)]
+    rates: Annotated[tuple[RatesChoice, ...], BeforeValidator(as_list), Field(min_length=1)]
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = None
     optimizer: OptimizerSpec | None = None
     learning_rates: LearningRates | None = None

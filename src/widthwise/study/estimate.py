@@ -7,6 +7,7 @@ counted once; not recomputing, embeddings, norms, the optimizer and validation.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from widthwise.study.arm_spec import ConstantsSpec
@@ -26,6 +27,7 @@ from widthwise.study.sharded_memory import MOST_GPUS
 from widthwise.study.spec import StudySpec
 from widthwise.study.sweep_rounds import expected_runs
 from widthwise.study.train_wide import is_wide
+from widthwise.study.unused import require_used
 
 if TYPE_CHECKING:
     from widthwise.train import Recipe as TrainRecipe
@@ -125,15 +127,16 @@ def estimate_study(spec: StudySpec, gpu: Gpu, *, price: float | None = None) -> 
         price: US dollars a GPU-hour; None for the GPU's own, which is assumed.
 
     Raises:
-        ValueError: a user's own function, what `expand` raises, a negative price, or widths of which no number of GPUs
-            holds a model.
+        ValueError: a user's own function, what `expand` and `require_used` raise, a price that is negative or not
+            finite, or widths of which no number of GPUs holds a model.
     """
-    if price is not None and not price >= 0:
-        raise ValueError(f"price {price} must be at least 0 dollars a GPU-hour")
+    if price is not None and not 0 <= price < inf:
+        raise ValueError(f"price {price} must be finite and at least 0 dollars a GPU-hour")
     if isinstance(spec.model, OwnSpec):
         raise ValueError(
             f"nobody but {spec.model.runner!r} itself knows what its trials take; a reference model can be planned"
         )
+    require_used(spec)
     known = _stand_ins(spec)
     sizes = _Sizes(known, gpu)
     plan = expand(known, corpus=NO_TEXT, population_size=sizes, runs=expected_runs(known))

@@ -7,6 +7,7 @@ from widthwise.study.expand import build_model
 from widthwise.study.horizon import non_embedding, resolved_steps
 from widthwise.study.own_spec import OwnSpec
 from widthwise.study.spec import StudySpec
+from widthwise.study.unused import require_records, require_used
 from widthwise.user_code import find_callable
 
 if TYPE_CHECKING:
@@ -17,14 +18,16 @@ NO_TEXT = "none"
 
 
 def load_text(spec: StudySpec) -> "Corpus | None":
-    """Read a study's text, through its tokenizer if it has one; None for a user's own function, which must be there.
+    """Read a new study's text, through a tokenizer if it has one; None for a user's own function, which must be there.
 
     Raises:
         ValueError: it cannot be read, is too short or shorter than the longest horizon allows, does not go with its
-            tokenizer, or there is no such function.
+            tokenizer, or there is no such function; or the specification says what nothing would use.
     """
+    require_used(spec)
     text = _read(spec)
     if text is not None:
+        require_records(spec)
         assert not isinstance(spec.model, OwnSpec)
         text.require(batch=spec.training.batch, context=spec.model.context)
         text.require_epochs(longest_horizon(spec), most=spec.epochs)

@@ -18,7 +18,7 @@ from widthwise.train.checkpoint import (
 from widthwise.train.choose_population import PopulationChoice, choose_population, population_for
 from widthwise.train.compaction import Record, Revision, members_at
 from widthwise.train.corpus import VOCABULARY, Corpus, load_corpus
-from widthwise.train.documents import C4, PYTHON_STDLIB
+from widthwise.train.documents import C4, PYTHON_STDLIB, has_records
 from widthwise.train.execution import Execution, execution_for, execution_on
 from widthwise.train.host_batches import TOKENS_SHARE
 from widthwise.train.member import Divergence, LossLimit, Member, Outcome, Precision, Recipe
@@ -68,6 +68,7 @@ __all__ = [
     "execution_for",
     "execution_on",
     "free_memory",
+    "has_records",
     "initial_parameters",
     "load_checkpoint",
     "load_corpus",

@@ -59,6 +59,18 @@ def _is_records(path: Path) -> bool:
     return _kind(path) in (*_LINES, _PARQUET)
 
 
+def has_records(source: str) -> bool:
+    """Whether a source holds records, whose text is one of their fields, in any of its files.
+
+    Args:
+        source: as `documents` takes it, or `c4`.
+    """
+    if source in (C4, PYTHON_STDLIB):
+        return source == C4
+    path = Path(source).expanduser()
+    return any(map(_is_records, path.rglob("*"))) if path.is_dir() else _is_records(path)
+
+
 def _open(path: Path) -> IO[bytes]:
     return lzma.open(path) if path.suffix == ".xz" else path.open("rb")
 
