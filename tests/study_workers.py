@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from study_kills import PATIENCE, Forked, kill_until_done, random_moments, run_command
-from widthwise.study import Processes, RunState, processes, run_study, runner, worker
+from widthwise.study import Processes, RunState, Stop, processes, run_study, runner, worker
 from widthwise.study.spec_file import load_spec
 
 WORKERS = ("--executor", "processes", "--workers", "2")
@@ -56,7 +56,13 @@ def _running(pid: int) -> bool:
         return False
 
 
-def train(folder: Path, listener: Callable[[RunState], None] | None = None) -> dict[str, Any]:
+def train(
+    folder: Path,
+    listener: Callable[[RunState], None] | None = None,
+    *,
+    stop: Stop | None = None,
+    checkpoint_seconds: float = 0.0,
+) -> dict[str, Any]:
     """Run a folder's study on two workers, in a process of its own; what it warned of, raised, and told."""
 
     def be_writer() -> None:
@@ -79,13 +85,15 @@ def train(folder: Path, listener: Callable[[RunState], None] | None = None) -> d
                     device="cpu",
                     executor=Processes(2),
                     population_size=4,
-                    checkpoint_seconds=0.0,
+                    checkpoint_seconds=checkpoint_seconds,
                     listener=listen,
+                    stop=stop,
                 )
             except BaseException as error:
                 found["raised"] = [type(error).__name__, str(error)]
         found["warned"] = [str(warning.message) for warning in caught]
         found["side by side"] = max((len(state.at_work) for state in told), default=0)
+        found["resumed"] = sorted({(s.population, s.resumed_step) for s in told if s.resumed_step})
         found["done"] = [state.trials_done for state in told]
         found["last work"] = [told[-1].work_done, told[-1].work] if told else None
         (folder / "found.json").write_text(json.dumps(found))
@@ -115,6 +123,31 @@ def interrupted(folder: Path) -> dict[str, Any]:
     """Ctrl-C in mid-population; then the study is gone on with."""
     first = train(folder, once(lambda: os.kill(os.getpid(), signal.SIGINT)))
     return {"first": first, "then": train(folder)}
+
+
+def stopped(folder: Path) -> dict[str, Any]:
+    """Every process of the run gets SIGTERM in mid-population, as of a cluster; then the study is gone on with."""
+    from widthwise.train import TrainingStep
+
+    real, stop = TrainingStep.run, Stop()
+
+    def slow(self: TrainingStep) -> None:
+        time.sleep(0.01)
+        real(self)
+
+    def terminate(state: RunState) -> None:
+        if len(state.at_work) == 2 and all(0 < at.step < at.steps for at in state.at_work) and not stop.asked:
+            for pid in map(int, (folder / "workers").read_text().split()):
+                os.kill(pid, signal.SIGTERM)
+            stop.ask()
+
+    TrainingStep.run = slow
+    try:
+        first = train(folder, terminate, stop=stop, checkpoint_seconds=float("inf"))
+    finally:
+        TrainingStep.run = real
+    kept = sorted(path.name for path in folder.glob("s.sqlite.checkpoints/*"))
+    return {"first": first, "kept": kept, "then": train(folder)}
 
 
 def broken(folder: Path, error: Exception) -> dict[str, Any]:
@@ -203,6 +236,7 @@ def main(folder: Path) -> None:
     whole = time.monotonic() - began
     found["killed"] = train(folder / "killed", once(kill_first_worker))
     found["interrupted"] = interrupted(folder / "interrupted")
+    found["stopped"] = stopped(folder / "stopped")
     found["broken"] = broken(folder / "broken", RuntimeError("a wire is loose"))
     found["mended"] = train(folder / "broken")
     found["bad input"] = broken(folder / "bad input", ValueError("a number is wrong"))

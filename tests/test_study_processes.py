@@ -34,6 +34,7 @@ SCENARIOS = (
     "local",
     "killed",
     "interrupted",
+    "stopped",
     "broken",
     "bad input",
     "small device",
@@ -93,6 +94,18 @@ def test_an_interrupted_run_leaves_no_worker_and_goes_on(found: Found) -> None:
     assert first["left"] == []
     assert then["raised"] is None
     assert results(folder / "interrupted" / "s.sqlite") == results(folder / "local" / "s.sqlite")
+
+
+def test_a_stopped_run_keeps_all_that_its_workers_have_done(found: Found) -> None:
+    """No checkpoint was due: both populations at work have one of where they were told to stop."""
+    folder, seen = found
+    first, kept, then = (seen["stopped"][name] for name in ("first", "kept", "then"))
+    assert first["raised"][0] == "KeyboardInterrupt"
+    assert (first["warned"], first["left"], first["done"][-1]) == ([], [], 0)
+    assert len(kept) == 2
+    assert [f"population-{id_}" for id_, step in then["resumed"] if step >= 20] == kept
+    assert then["raised"] is None
+    assert results(folder / "stopped" / "s.sqlite") == results(folder / "local" / "s.sqlite")
 
 
 @pytest.mark.parametrize(

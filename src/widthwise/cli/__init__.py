@@ -1,7 +1,7 @@
 """The command line: parse, look up, call, print. Everything heavy is imported by the command that needs it.
 
-Exit codes: 0 done, 1 an internal failure, 2 bad input (one message, nothing written), and for verdicts 3 does not
-transfer, 4 undecided.
+Exit codes: 0 done, 1 an internal failure, 2 bad input (one message, nothing written), for verdicts 3 does not transfer,
+4 undecided, and 128 + its number where a signal stopped a training.
 """
 
 import typer

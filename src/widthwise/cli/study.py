@@ -9,6 +9,7 @@ import typer
 
 from widthwise.cli.errors import user_errors
 from widthwise.cli.options import Margin, given
+from widthwise.cli.stopping import resume_command, stoppable
 from widthwise.cli.study_plan import plan
 from widthwise.cli.training_options import (
     AUTO_SIZE,
@@ -92,7 +93,15 @@ def run(
         source = with_constants(source, constants)
     if measured is not None:
         source = with_measured(source, measured)
-    with show_progress() as listener:
+    go_on = resume_command(
+        store,
+        device=None if device is Device.AUTO else device.value,
+        executor=executor,
+        workers=workers,
+        address=address,
+        checkpoint_minutes=checkpoint_minutes,
+    )
+    with stoppable(chosen, store, go_on) as stop, show_progress() as listener:
         study = run_study(
             source,
             store,
@@ -101,6 +110,7 @@ def run(
             listener=listener,
             population_size=members_of(population_size),
             population_minutes=population_minutes,
+            stop=stop,
             **given(checkpoint_seconds=seconds),
         )
     _print_verdicts(study)
@@ -123,12 +133,21 @@ def resume(
     chosen, seconds = chosen_executor(executor, workers, address), seconds_between(checkpoint_minutes)
     if follow(chosen, device.value):
         return  # torchrun's process of rank 0 runs the study
-    with show_progress() as listener:
+    go_on = resume_command(
+        store,
+        device=None if device is Device.AUTO else device.value,
+        executor=executor,
+        workers=workers,
+        address=address,
+        checkpoint_minutes=checkpoint_minutes,
+    )
+    with stoppable(chosen, store, go_on) as stop, show_progress() as listener:
         study = resume_study(
             store,
             device=device.value,
             executor=chosen,
             listener=listener,
+            stop=stop,
             **given(checkpoint_seconds=seconds),
         )
     _print_verdicts(study)
@@ -160,7 +179,7 @@ def constants(
     if follow(chosen, device.value):
         return  # torchrun's process of rank 0 runs the study
     source = source_of(spec, corpus)
-    with show_progress() as listener:
+    with stoppable(chosen, store, "the same command") as stop, show_progress() as listener:
         study = run_constants_search(
             source,
             store,
@@ -170,6 +189,7 @@ def constants(
             population_size=members_of(population_size),
             population_minutes=population_minutes,
             listener=listener,
+            stop=stop,
             **given(checkpoint_seconds=seconds),
         )
     print(constants_text(found_constants(study, source.spec)))

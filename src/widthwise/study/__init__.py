@@ -28,6 +28,7 @@ from widthwise.study.spec_file import (
     with_corpus,
     with_measured,
 )
+from widthwise.study.stop import Stop, stop_on_signals
 
 __all__ = [
     "POPULATION_SIZE",
@@ -42,6 +43,7 @@ __all__ = [
     "RunState",
     "Sharded",
     "SpecSource",
+    "Stop",
     "StudySpec",
     "TrainingError",
     "Trial",
@@ -58,6 +60,7 @@ __all__ = [
     "run_constants_search",
     "run_study",
     "started_processes",
+    "stop_on_signals",
     "with_constants",
     "with_corpus",
     "with_measured",

@@ -22,6 +22,7 @@ from widthwise.study.run_state import Listener
 from widthwise.study.sharded import led
 from widthwise.study.spec import StudySpec
 from widthwise.study.spec_file import SpecSource
+from widthwise.study.stop import Stop
 from widthwise.study.store import StoreWriter, create_store
 from widthwise.study.text import begun_text, digest_of, load_text, tokens_of
 
@@ -37,6 +38,7 @@ def run_constants_search(
     population_minutes: float | None = None,
     listener: Listener | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    stop: Stop | None = None,
 ) -> StoredStudy:
     """Search for the constants of a specification's arms, or go on with a search.
 
@@ -82,7 +84,7 @@ def run_constants_search(
                 name = f"{source.spec.name}: constants"
                 create_store(store, name=name, spec=source.text, corpus=digest_of(corpus), plan=plan)
             more = _batches(source.spec, wanted, sizing, crew)
-            return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more)
+            return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more, stop=stop)
 
 
 def _batches(spec: StudySpec, trials: int, sizing: Sizing, crew: Crew) -> More:

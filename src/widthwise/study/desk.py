@@ -16,6 +16,7 @@ from widthwise.study.checkpoints import remove_checkpoint
 from widthwise.study.compose import shape_key
 from widthwise.study.run_state import Tracker
 from widthwise.study.split_stored import split_stored
+from widthwise.study.stop import Stop
 from widthwise.study.store import StoreWriter
 from widthwise.study.task import (
     AtStep,
@@ -61,8 +62,10 @@ class Desk:
         *,
         longest_first: bool,
         more: More = lambda writer, study: False,
+        stop: Stop | None = None,
     ) -> None:
         self.job, self._more = job, more
+        self.stop = stop or Stop()
         self._writer, self._corpus, self._tracker = writer, corpus, tracker
         self._longest_first = longest_first
         self._at_work: dict[int, Task] = {}

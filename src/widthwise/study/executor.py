@@ -63,6 +63,7 @@ class Crew(Protocol):
         Raises:
             ValueError: a population's training raised one.
             TrainingError: it raised another error, or lost one worker after another.
+            KeyboardInterrupt: the desk's `stop` was asked for, and this crew looks at it.
         """
         ...
 
@@ -108,7 +109,8 @@ class _LocalCrew:
 
     def train(self, desk: Desk, corpus: "Corpus | None") -> None:
         desk.register(runner.host_facts(self.chosen))
-        train_at_desk(desk, Bench(corpus, self.chosen, desk.job.checkpoint_seconds, desk.job.measure))
+        job = desk.job
+        train_at_desk(desk, Bench(corpus, self.chosen, job.checkpoint_seconds, job.measure, stop=desk.stop))
 
 
 def train_at_desk(desk: Desk, bench: Bench, *, announce: Callable[[Task], None] = lambda task: None) -> None:
@@ -116,6 +118,9 @@ def train_at_desk(desk: Desk, bench: Bench, *, announce: Callable[[Task], None] 
 
     Args:
         announce: called with each before it begins.
+
+    Raises:
+        KeyboardInterrupt: the run was asked to stop.
     """
     while (task := desk.next_task()) is not None:
         announce(task)
@@ -125,6 +130,8 @@ def train_at_desk(desk: Desk, bench: Bench, *, announce: Callable[[Task], None] 
             error.add_note(f"in {named(task)}")
             raise
         desk.take(task, found)
+        if desk.stop.asked and desk.waiting():
+            raise KeyboardInterrupt  # it ended before it looked again
 
 
 @dataclass(frozen=True)

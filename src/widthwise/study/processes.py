@@ -16,7 +16,7 @@ from widthwise.study import runner
 from widthwise.study.desk import Desk, TrainingError
 from widthwise.study.executor import Crew
 from widthwise.study.task import Outcome, Raised, Revise, Task
-from widthwise.study.worker import Ready, Recorded
+from widthwise.study.worker import Halt, Ready, Recorded
 
 if TYPE_CHECKING:
     from widthwise.train import Corpus
@@ -26,6 +26,8 @@ PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from widthwise.study.worker import main; main(int(sys.argv[2]))"
 )
+LOOK_SECONDS = 0.2
+"""How long a request to stop may wait for."""
 PATIENCE = 10.0
 """Seconds that workers have to end by themselves."""
 
@@ -144,16 +146,30 @@ class _ProcessCrew:
 
     def train(self, desk: Desk, corpus: "Corpus | None") -> None:
         try:
-            while desk.waiting() or desk.at_work:
-                self._staff(desk)
-                for worker in self.workers:
-                    if worker.host is not None and worker.task is None and (task := desk.next_task()):
-                        worker.task = task
-                        worker.send(task)
-                for worker, message in self._messages(desk):
-                    self._act(desk, worker, message)
+            with desk.stop.looked_at():
+                while desk.waiting() or desk.at_work:
+                    if desk.stop.asked:
+                        self._halt(desk)
+                    self._staff(desk)
+                    for worker in self.workers:
+                        if worker.host is not None and worker.task is None and (task := desk.next_task()):
+                            worker.task = task
+                            worker.send(task)
+                    self._listen(desk)
         finally:
             self._stop()
+
+    def _halt(self, desk: Desk) -> None:
+        """Have all workers end, those that train with a checkpoint, and hear what they have to say until then."""
+        for worker in self.workers:
+            worker.send(Halt())
+        while self.workers:
+            self._listen(desk)
+        raise KeyboardInterrupt
+
+    def _listen(self, desk: Desk) -> None:
+        for worker, message in self._messages(desk):
+            self._act(desk, worker, message)
 
     def _staff(self, desk: Desk) -> None:
         """Start as many workers as there is work for."""
@@ -169,11 +185,11 @@ class _ProcessCrew:
             worker.send(desk.job)
 
     def _messages(self, desk: Desk) -> Iterator[tuple[_Worker, Any]]:
-        """What workers say next; who is gone has said its last."""
+        """What workers say next, if they do soon; who is gone has said its last."""
         listened = {id(worker.connection): worker for worker in self.workers}
         if not listened:
             return
-        for connection in wait([worker.connection for worker in self.workers]):
+        for connection in wait([worker.connection for worker in self.workers], LOOK_SECONDS):
             worker = listened[id(connection)]
             try:
                 message = worker.connection.recv()
@@ -200,6 +216,8 @@ class _ProcessCrew:
         self.workers.remove(worker)
         worker.connection.close()
         how = ended(worker.process.wait())
+        if desk.stop.asked:
+            return  # it was asked, too
         if worker.host is None:
             raise TrainingError(f"a worker did not start: it was {how}; what it printed says more")
         if worker.task is not None:

@@ -21,6 +21,7 @@ from widthwise.study.runner import choose_device
 from widthwise.study.sharded import led
 from widthwise.study.spec import StudySpec
 from widthwise.study.spec_file import SpecSource, parse_spec
+from widthwise.study.stop import Stop
 from widthwise.study.store import StoreWriter, create_store, writing
 from widthwise.study.store_lock import left_open
 from widthwise.study.sweep_rounds import Round, next_round
@@ -45,6 +46,7 @@ def run_study(
     population_minutes: float | None = None,
     listener: Listener | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    stop: Stop | None = None,
 ) -> StoredStudy:
     """Run a specification into a store; an existing store of the same specification is continued.
 
@@ -59,10 +61,13 @@ def run_study(
         listener: told how the run stands, now and then.
         checkpoint_seconds: how often to keep the state of a population in training, in files beside the store; infinite
             for never, 0 for as often as 5 % of the time allows.
+        stop: asked to stop, by `stop_on_signals` for one, what is in training here or in processes ends with a
+            checkpoint after its next step.
 
     Raises:
         ValueError: bad input of any kind; files are then as they were.
         TrainingError: training raised another error; the message says of which population. The store can be resumed.
+        KeyboardInterrupt: `stop` was asked. The store can be resumed.
     """
     with led(executor, device) as mine:
         if mine is None:
@@ -79,6 +84,7 @@ def run_study(
                 executor=mine,
                 listener=listener,
                 checkpoint_seconds=checkpoint_seconds,
+                stop=stop,
             )
         with mine.open(device) as crew:
             corpus = load_text(source.spec)
@@ -98,7 +104,7 @@ def run_study(
                 minutes=population_minutes,
             )
             more = rounds_of_rates(tokens_of(corpus), crew)
-            return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more)
+            return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more, stop=stop)
 
 
 def resume_study(
@@ -108,6 +114,7 @@ def resume_study(
     executor: Executor = LOCAL,
     listener: Listener | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    stop: Stop | None = None,
 ) -> StoredStudy:
     """Train what a store still lacks, each population as recorded, from its checkpoint where there is one.
 
@@ -128,7 +135,7 @@ def resume_study(
         with mine.open(device) as crew:
             corpus = begun_text(parse_spec(study.spec).spec, study.corpus, where=f"store {str(store)!r}")
             more = rounds_of_rates(tokens_of(corpus), crew)
-            return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more)
+            return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more, stop=stop)
 
 
 @dataclass(frozen=True)
@@ -188,6 +195,7 @@ def train_pending(
     checkpoint_seconds: float,
     *,
     more: More,
+    stop: Stop | None = None,
 ) -> StoredStudy:
     """Train the populations that have not run, and more as long as there are, as the store's only writer."""
     with writing(store) as writer:
@@ -199,7 +207,7 @@ def train_pending(
         tracker = Tracker(study, listener)
         # Layer-major trials of a width are many and alike, so workers end together; what is stopped lacks the widest.
         longest_first = crew.longest_first and spec.training.form is None
-        desk = Desk(job, writer, corpus, tracker, study, longest_first=longest_first, more=more)
+        desk = Desk(job, writer, corpus, tracker, study, longest_first=longest_first, more=more, stop=stop)
         crew.train(desk, corpus)
         remove_checkpoints(store)
     return read_study(store)

@@ -3,7 +3,9 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -11,6 +13,7 @@ from widthwise.records import PopulationRow
 from widthwise.study import runner
 from widthwise.study.measure_spec import MeasureSpec
 from widthwise.study.own_trial import own_trial
+from widthwise.study.stop import Stop
 from widthwise.study.task import OutOfMemory, Task, Trained
 from widthwise.study.train_own import train_own
 from widthwise.study.train_wide import is_wide, train_wide
@@ -45,7 +48,8 @@ class Reporter(Protocol):
 class Bench:
     """Where populations are trained: the text, the device, how often their state is kept, and what is measured.
 
-    The text is None where a user's own function trains. `train` is None where this process trains whole populations.
+    The text is None where a user's own function trains. `train` is None where this process trains whole populations,
+    which then look at `stop`.
     """
 
     corpus: "Corpus | None"
@@ -53,6 +57,7 @@ class Bench:
     checkpoint_seconds: float
     measure: MeasureSpec | None = None
     train: runner.Train | None = None
+    stop: Stop | None = None
 
 
 def train_stored(bench: Bench, task: Task, checkpoint: Path, reporter: Reporter) -> Trained | OutOfMemory:
@@ -60,9 +65,10 @@ def train_stored(bench: Bench, task: Task, checkpoint: Path, reporter: Reporter)
 
     Args:
         checkpoint: the file that its state is kept in, and gone on from.
-    """
-    from widthwise.train import Checkpoints
 
+    Raises:
+        KeyboardInterrupt: it was stopped; its state is kept.
+    """
     started = time.monotonic()
     corpus = bench.corpus
     if corpus is None:
@@ -71,24 +77,36 @@ def train_stored(bench: Bench, task: Task, checkpoint: Path, reporter: Reporter)
         lambda: (
             _wide_results(bench, corpus, task, reporter)
             if is_wide(json.loads(task.trials[0].recipe))
-            else runner.train_trials(
-                task.trials,
-                corpus,
-                device=bench.device,
-                measure=bench.measure,
-                progress=reporter.at_step,
-                checkpoints=Checkpoints(checkpoint, bench.checkpoint_seconds),
-                record=TaskRecord(task.population, reporter),
-                micro_batches=task.population.micro_batches,
-                recompute=task.population.recompute,
-                train=bench.train,
-            )
+            else _population_results(bench, corpus, task, checkpoint, reporter)
         ),
         bench.device,
     )
     if isinstance(found, OutOfMemory):
         return found
     return Trained(tuple(found), time.monotonic() - started)
+
+
+def _population_results(
+    bench: Bench, corpus: "Corpus", task: Task, checkpoint: Path, reporter: Reporter
+) -> list[TrialResult]:
+    """Those of trials that are trained side by side."""
+    from widthwise.train import Checkpoints, train_population
+
+    stop = bench.stop or Stop()
+    train = bench.train or partial(train_population, stop=lambda: stop.asked)
+    with nullcontext() if bench.train else stop.looked_at():
+        return runner.train_trials(
+            task.trials,
+            corpus,
+            device=bench.device,
+            measure=bench.measure,
+            progress=reporter.at_step,
+            checkpoints=Checkpoints(checkpoint, bench.checkpoint_seconds),
+            record=TaskRecord(task.population, reporter),
+            micro_batches=task.population.micro_batches,
+            recompute=task.population.recompute,
+            train=train,
+        )
 
 
 def _wide_results(bench: Bench, corpus: "Corpus", task: Task, reporter: Reporter) -> list[TrialResult]:

@@ -5,12 +5,13 @@ is interrupted, or killed, leaves no worker behind. The connection is a socket p
 """
 
 import os
+import signal
 import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,6 +19,7 @@ from typing import Any
 
 from widthwise.study import runner
 from widthwise.study.spec_file import parse_spec
+from widthwise.study.stop import Stop
 from widthwise.study.task import (
     AtStep,
     Begun,
@@ -49,14 +51,21 @@ class Recorded:
     """The writer's answer to `Revise`."""
 
 
+@dataclass(frozen=True)
+class Halt:
+    """The writer's word that the run is to stop: what is in training ends with a checkpoint, all else at once."""
+
+
 def main(descriptor: int) -> None:
     """Serve the writer at the other end of a connection."""
-    connection = Connection(descriptor)
+    connection, stop = Connection(descriptor), Stop()
     inbox: SimpleQueue[Any] = SimpleQueue()
-    threading.Thread(target=_receive, args=(connection, inbox), daemon=True).start()
+    # A cluster sends this to every process of a job. Without a writer that stops, it is a lost worker's population.
+    signal.signal(signal.SIGTERM, lambda *_: _halt(stop))
+    threading.Thread(target=_receive, args=(connection, inbox, stop), daemon=True).start()
     job: Job = inbox.get()
     try:
-        bench = open_bench(job)
+        bench = replace(open_bench(job), stop=stop)
     except Exception as error:
         connection.send(raised(error))
         return
@@ -70,13 +79,27 @@ def main(descriptor: int) -> None:
             except OSError:
                 os._exit(0)  # as in `_receive`, which is about to find it out
 
-        say(perform(bench, task, task.checkpoint(job.store), ToWriter(say, inbox.get)))
+        try:
+            say(perform(bench, task, task.checkpoint(job.store), ToWriter(say, inbox.get)))
+        except KeyboardInterrupt:
+            return
+        if stop.asked:
+            return
 
 
-def _receive(connection: Connection, inbox: "SimpleQueue[Any]") -> None:
+def _halt(stop: Stop) -> None:
+    if not stop.ask():
+        os._exit(128 + signal.SIGTERM)
+
+
+def _receive(connection: Connection, inbox: "SimpleQueue[Any]", stop: Stop) -> None:
     try:
         while True:
-            inbox.put(connection.recv())
+            message = connection.recv()
+            if isinstance(message, Halt):
+                _halt(stop)
+            else:
+                inbox.put(message)
     except (EOFError, OSError):
         os._exit(0)  # nobody is there to report to; what is on the disk is all that the next run goes on from
 

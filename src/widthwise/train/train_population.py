@@ -53,6 +53,7 @@ def train_population(
     checkpoints: Checkpoints | None = None,
     record: Record | None = None,
     activations: ActivationPlan = WHOLE,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Outcome, ...]:
     """Train all members to the horizon and return how each ended, in the order given.
 
@@ -70,15 +71,17 @@ def train_population(
         record: who was trained from which step on, and where changes of that are written before they take effect.
             What it holds already is repeated, not decided anew.
         activations: in how many pieces a step's batch runs, and whether blocks are recomputed.
+        stop: asked after every step whether to end here, with a checkpoint.
 
     Raises:
+        KeyboardInterrupt: `stop` said so.
         ValueError: no members, numbers that are not those of the model's tensors, too short a corpus, or a batch that
             does not divide into the pieces.
         torch.OutOfMemoryError: the members do not fit on the device side by side; checkpoint and record stay.
     """
     job = Job(recipe, members, corpus, device, engine, activations)
     keeper = None if checkpoints is None else CheckpointKeeper(checkpoints)
-    return train_job(job, progress=progress, keeper=keeper, record=record)
+    return train_job(job, progress=progress, keeper=keeper, record=record, stop=stop)
 
 
 def train_job(
@@ -87,6 +90,7 @@ def train_job(
     progress: Progress | None = None,
     keeper: Keeper | None = None,
     record: Record | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Outcome, ...]:
     """`train_population`, of members that keep their tensors as the job says, with whoever keeps their state."""
     recipe, members, corpus, device = job.recipe, job.members, job.corpus, job.device
@@ -107,22 +111,27 @@ def train_job(
     while done < steps:
         before, done = done, done + stage.advance()
         planned = [r for r in in_force(record.revisions()) if before < r.from_step <= done]
-        if done % _POLL and done < steps and not planned:
+        stopping = stop()
+        # After a stop in between, a recorded step's first call may pass a multiple.
+        if done // _POLL > before // _POLL or done >= steps or planned:
+            if progress is not None:
+                progress(done)
+            alive = stage.alive()
+            if not alive or done >= steps:
+                break
+            going_on = _going_on(record, stage, alive, planned, done)
+            if going_on != stage.members:
+                outcomes |= {p: o for p, o in stage.outcomes(ended=False).items() if p not in going_on}
+                start = stage.rest(going_on)
+                del stage  # two stages do not fit on a device that one fills
+                free_memory(device)
+                stage = Stage(job, start, batches)
+        elif not stopping:
             continue
-        if progress is not None:
-            progress(done)
-        alive = stage.alive()
-        if not alive or done >= steps:
-            break
-        going_on = _going_on(record, stage, alive, planned, done)
-        if going_on != stage.members:
-            outcomes |= {p: o for p, o in stage.outcomes(ended=False).items() if p not in going_on}
-            start = stage.rest(going_on)
-            del stage  # two stages do not fit on a device that one fills
-            free_memory(device)
-            stage = Stage(job, start, batches)
-        if keeper is not None and keeper.due(done=done, steps=steps, size=stage.state_bytes):
+        if keeper is not None and (stopping or keeper.due(done=done, steps=steps, size=stage.state_bytes)):
             keeper.save(Checkpoint(identity, done, stage.members, outcomes, stage.snapshot()))
+        if stopping:
+            raise KeyboardInterrupt
     outcomes |= stage.outcomes(ended=True)
     return tuple(outcomes[position] for position in range(len(members)))
 
