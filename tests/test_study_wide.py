@@ -215,8 +215,12 @@ def test_a_state_that_an_optimizer_has_not_is_named_before_anything_is_written(t
             78,
             r"takes 12\d GiB layer by layer, and this cpu device has 78 GiB: one H200 \(139 GiB\) has it",
         ),
-        (32768, 139, r"none of one H100, .* 8 H200 has that: \d+ GPUs of 139 GiB do, sharded"),
-        (65536, 139, "none of one H100, .* 8 H200 has that: a block alone is more than GPUs of 139 GiB hold"),
+        (24576, 139, r"none of one H100, .* 8 H200 has that: \d+ GPUs of 139 GiB do, sharded"),
+        (
+            32768,
+            139,
+            "none of one H100, .* 8 H200 has that: what is whole of two blocks at a time is more than",
+        ),
     ],
 )
 def test_a_width_that_does_not_fit(

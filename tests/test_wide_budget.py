@@ -68,10 +68,11 @@ def test_which_machine() -> None:
     with pytest.raises(
         ValueError,
         match=r"width 24576 \(59\.6 billion parameters\) takes \d+ GiB on one GPU, and none of one H100, .*: "
-        r"\d+ GPUs of 139 GiB do, sharded, with a batch of at least 32 sequences",
+        r"\d+ GPUs of 139 GiB do, sharded, with a batch of at least 64 sequences",
     ):
         named(24576)
     with pytest.raises(
-        ValueError, match="a block alone is more than GPUs of 139 GiB hold; take a smaller width"
+        ValueError,
+        match="what is whole of two blocks at a time is more than GPUs of 139 GiB hold; take a smaller width",
     ):
         named(2**17)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from widthwise.study.compose import PopulationSize
 from widthwise.study.own_spec import OWN
 from widthwise.study.recipe import Recipe
-from widthwise.study.sharded_memory import sharded_bytes
 from widthwise.study.train_wide import is_wide
 
 if TYPE_CHECKING:
@@ -66,6 +65,7 @@ def sharded_size(
     from widthwise.train.memory_sums import readable
     from widthwise.train.micro_batch import divisors
     from widthwise.train.throughput import step_seconds
+    from widthwise.wide import sharded_memory
     from widthwise.wide.shards import sequences_of, shard_dimensions
 
     shard_dimensions(recipe.model, split)
@@ -90,7 +90,7 @@ def sharded_size(
     for recompute in (False, True) if activation_table(recipe.model).recomputable else (False,):
         for pieces in divisors(part.batch):
             chosen = replace(execution, activations=ActivationPlan(pieces, recompute=recompute))
-            each = sharded_bytes(part, chosen, split)
+            each = sharded_memory(part, chosen, split).bytes
             least = min(least or each, each)
             if usable // each < need:
                 continue

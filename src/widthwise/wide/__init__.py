@@ -13,6 +13,7 @@ from widthwise.wide.budget import (
 )
 from widthwise.wide.initial import InitialDraw
 from widthwise.wide.layer_major import LayerMajor, Watch
+from widthwise.wide.sharded_memory import sharded_memory
 from widthwise.wide.storage import COMPACT, EXACT, Place, Storage
 from widthwise.wide.train_layer_major import WideOutcome, train_layer_major
 
@@ -32,5 +33,6 @@ __all__ = [
     "machine_for",
     "measuring_bytes",
     "sharded_bytes",
+    "sharded_memory",
     "train_layer_major",
 ]

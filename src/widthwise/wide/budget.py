@@ -4,13 +4,16 @@ Each part follows from shapes; what a block's forward and backward pass hold bes
 the layers as they stand (`activation_bytes`), and the allocator's own loss is a share of it all.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from widthwise.models import Transformer
 from widthwise.optim import MemberUpdate, StateFormat
 from widthwise.optim.compact_step import state_bytes
-from widthwise.train import Precision
+from widthwise.train import ActivationPlan, Execution, Precision, Recipe, WarmupCosine
+from widthwise.train.memory import running_terms
+from widthwise.train.micro_batch import divisors
+from widthwise.wide.sharded_memory import sharded_memory
 from widthwise.wide.storage import Place, Storage
 
 GIB = 2**30
@@ -129,16 +132,20 @@ def measuring_bytes(model: Transformer) -> int:
 
 
 def sharded_bytes(model: Transformer, update: MemberUpdate, *, batch: int, gpus: int) -> int:
-    """What one of several GPUs holds in `ShardedTraining`, blocks recomputed: its part of float32 weights, state and
-    gradients, two whole blocks, and its sequences' activations.
+    """What one of several GPUs holds in `ShardedTraining` in float32, blocks recomputed, its part of the batch cut as
+    takes least: `sharded_memory` with what a program has beside its member, and the allocator's share.
+
+    Example:
+        >>> from widthwise.optim import AdamUpdate
+        >>> model = Transformer(width=16384, depth=8, head_dim=128, vocabulary=32101, context=512)
+        >>> [round(sharded_bytes(model, AdamUpdate(0.9, 0.98), batch=64, gpus=k) / 2**30) for k in (4, 8, 64)]
+        [163, 110, 63]
     """
-    size = {name: prod(tensor.shape) for name, tensor in model.tensors().items()}
-    states = sum(state_bytes(update, StateFormat.FLOAT32, t.shape) for t in model.tensors().values())
-    block = sum(count for name, count in size.items() if name.startswith("blocks.0."))
-    whole = 4 * (2 * block + 2 * size["readout"] + size["token_embedding"])
-    tokens = ceil(batch / gpus) * model.context
-    kept = tokens * model.width * 4 * (model.depth + BLOCK_WIDTHS)
-    return ceil(((8 * sum(size.values()) + states) / gpus + whole + kept + LOGITS_BYTES) * (1 + SLACK))
+    part = Recipe(model, update, WarmupCosine(1, 0), ceil(batch / gpus), Precision.FLOAT32, 1, 1)
+    runs = Execution(cuda=True, fused=True)
+    ways = (replace(runs, activations=ActivationPlan(n, recompute=True)) for n in divisors(part.batch))
+    held = min(sharded_memory(part, way, gpus).bytes for way in ways)
+    return ceil((held + sum(term.bytes for term in running_terms(runs))) * (1 + SLACK))
 
 
 def machine_for(model: Transformer, update: MemberUpdate, storage: Storage, *, batch: int) -> Machine:
@@ -172,4 +179,4 @@ def _what_would(model: Transformer, update: MemberUpdate, batch: int) -> str:
         if sharded_bytes(model, update, batch=max(batch, gpus), gpus=gpus) <= largest * GIB:
             least = max(batch, gpus)
             return f"{gpus} GPUs of {largest:.0f} GiB do, sharded, with a batch of at least {least} sequences"
-    return f"a block alone is more than GPUs of {largest:.0f} GiB hold; take a smaller width"
+    return f"what is whole of two blocks at a time is more than GPUs of {largest:.0f} GiB hold; take a smaller width"
