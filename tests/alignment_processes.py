@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
+from forked import in_forks
 from widthwise.measure import AlignmentReport, Snapshot, measure_alignment
 
 PROCESSES = 2
@@ -110,5 +110,5 @@ def _work(rank: int, folder: str, path: list[str]) -> None:
 
 def reports_in_processes(folder: Path) -> dict[str, list[Path]]:
     """Where each process wrote its report, by the case."""
-    mp.spawn(_work, (str(folder), list(sys.path)), nprocs=PROCESSES)  # pyright: ignore[reportPrivateImportUsage]
+    in_forks(_work, (str(folder), list(sys.path)), PROCESSES)
     return {name: [folder / f"{name}-{rank}.json" for rank in range(PROCESSES)] for name in CASES}

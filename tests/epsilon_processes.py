@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
 from epsilon_cases import drawn
+from forked import in_forks
 from widthwise.measure import measure_epsilon
 
 PROCESSES = 2
@@ -57,5 +57,5 @@ def _work(rank: int, folder: str, path: list[str]) -> None:
 
 def report_in_processes(folder: Path) -> list[Path]:
     """Where each process wrote its report."""
-    mp.spawn(_work, (str(folder), list(sys.path)), nprocs=PROCESSES)  # pyright: ignore[reportPrivateImportUsage]
+    in_forks(_work, (str(folder), list(sys.path)), PROCESSES)
     return [folder / f"{rank}.json" for rank in range(PROCESSES)]

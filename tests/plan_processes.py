@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from forked import in_forks
 from plan_training import adamw, batch_of, fresh, mlp
 from widthwise.scaling import ScalingPlan
 
@@ -129,5 +129,5 @@ def _work(rank: int, folder: str, path: list[str]) -> None:
 def in_processes(plan: ScalingPlan, folder: Path) -> list[dict[str, list[torch.Tensor]]]:
     """What each process ended with, by wrapper and by when the plan was applied."""
     plan.save(folder / "plan.json")
-    mp.spawn(_work, args=(str(folder), sys.path), nprocs=PROCESSES, join=True)
+    in_forks(_work, (str(folder), list(sys.path)), PROCESSES)
     return [torch.load(folder / f"ends{rank}.pt", weights_only=True) for rank in range(PROCESSES)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -45,6 +46,7 @@ ADAM_UPDATE = AdamUpdate(beta1=0.9, beta2=0.98)
 ATAN2_UPDATE = AdamAtan2Update(beta1=0.9, beta2=0.98, a=1.0, b=1.0)
 
 
+@cache
 def letters(length: int, seed: int = 0) -> np.ndarray:
     """Tokens below `LETTERS` with much to learn: 24 words, each with two likely successors, 0 between words."""
     rng = np.random.default_rng(seed)

@@ -3,13 +3,13 @@
 Whole trainings, with what is measured on the way, dropped members and checkpoints, against one process alone.
 """
 
-import json
 import math
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -105,20 +105,22 @@ def same_outcomes(found: Sequence[Outcome], expected: Sequence[Outcome]) -> None
                 assert gain is None or exact is None or abs(gain - exact) < 1e-4, (point, other)
 
 
-def trainings_are_the_same() -> list[Outcome]:
+def trainings_are_the_same() -> None:
     """A Transformer whose members diverge, in pieces of one sequence; an MLP."""
-    expected = train(recipe_of(), members(), letter_corpus())
-    assert [one.divergence is None for one in expected] == [True, False, True, False, False]
-    found = train_sharded(
-        recipe_of(), members(), letter_corpus(), device=CPU, activations=ActivationPlan(4, recompute=True)
-    )
-    same_outcomes(found, expected)
+    pieces = ActivationPlan(4, recompute=True)
+    first = is_one_alone(recipe_of(), members(), activations=pieces)
+    assert [one.divergence is None for one in first] == [True, False, True, False, False]
     chain = mlp(8, depth=2)
-    recipe, crowd = recipe_of(chain), members(chain, (0.02, 0.05))
-    same_outcomes(
-        train_sharded(recipe, crowd, letter_corpus(), device=CPU), train(recipe, crowd, letter_corpus())
-    )
-    return list(expected)
+    is_one_alone(recipe_of(chain), members(chain, (0.02, 0.05)))
+
+
+def is_one_alone(recipe: Recipe, crowd: Sequence[Member], **options: Any) -> Sequence[Outcome]:
+    """All processes end with the same bits; the first one compares them with those of one process alone."""
+    found = train_sharded(recipe, crowd, letter_corpus(), device=CPU, **options)
+    assert len(set(gathered_texts(repr(found), CPU))) == 1
+    if dist.get_rank() == 0:
+        same_outcomes(found, train(recipe, crowd, letter_corpus()))
+    return found
 
 
 def measurements_are_the_same() -> None:
@@ -278,18 +280,13 @@ def goes_on(folder: Path) -> None:
     assert not told or "is another run's: it has members" in told[0], told
 
 
-def all_have_the_same(outcomes: Sequence[Outcome]) -> None:
-    texts = gathered_texts(json.dumps([one.curve for one in outcomes]), CPU)
-    assert len(set(texts)) == 1
-
-
 def same_as_one() -> None:
     """All that needs no second start of processes; `wide_processes.py` runs it among its own."""
     measurements_are_the_same()
     reports_are_the_same()
     an_infinite_part_is_everyones()
     held_out_losses_are_of_the_parts_as_they_are()
-    all_have_the_same(trainings_are_the_same())
+    trainings_are_the_same()
 
 
 def main(folder: Path, phase: str) -> None:

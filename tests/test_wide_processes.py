@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from torchrun import torchrun
+from forked import as_torchrun
+from torchrun import TESTS, torchrun
 from widthwise.wide.processes import process_group
 from widthwise.wide.shards import shard_dimension
 from widthwise.wide.split_members import members_of
@@ -17,7 +18,7 @@ SCRIPT = "wide_processes.py"
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sharded")
-    torchrun(2, SCRIPT, folder, "two")
+    as_torchrun(2, TESTS / SCRIPT, str(folder), "two")
     return folder
 
 
