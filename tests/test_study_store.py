@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from study_example import DIGEST, ended, snapshot, tiny_plan
+from study_example import DIGEST, command, ended, snapshot, tiny_plan, tiny_text, write_corpus
 from widthwise.records import TrialStatus, check_store, read_curves, read_study
 from widthwise.study.expand import StudyPlan
 from widthwise.study.store import create_store, writing
@@ -231,6 +231,28 @@ def test_a_reader_that_stays_does_not_disturb_the_writers_end(store: Path) -> No
     with writing(store):
         pass
     assert list(snapshot(store.parent)) == ["s.sqlite"]
+
+
+def test_nothing_but_sqlite_opens_a_store(tmp_path: Path) -> None:
+    """From its plan to its page, a sweep of rates between: SQLite opens files without Python's hearing of it."""
+    store, opened, watching = tmp_path / "s.sqlite", list[str](), [True]
+
+    def hear(event: str, arguments: tuple[object, ...]) -> None:
+        # A hook cannot be removed again.
+        if watching and event == "open":
+            opened.append(str(arguments[0]))
+
+    sys.addaudithook(hear)
+    spec = tmp_path / "spec.yaml"
+    sweep = {"sweep": {"lowest": "2^-8", "highest": "2^-5"}}
+    few = {"widths": [8], "seeds": [0], "training": {"steps": 1, "batch": 1}}
+    spec.write_text(tiny_text(write_corpus(tmp_path), **few, learning_rates=sweep))
+    assert command("study", "run", spec, "--store", store, "--device", "cpu").exit_code == 0
+    assert command("study", "resume", store, "--device", "cpu").exit_code == 0
+    watching.clear()
+    assert len(read_study(store).rounds) > 1
+    assert f"{store}.lock" in opened
+    assert not {str(store), f"{store}-wal", f"{store}-shm"} & set(opened)
 
 
 def test_a_program_that_looks_in_takes_nothing_away(store: Path) -> None:
