@@ -317,7 +317,7 @@ def test_from_which_width_on_several_gpus_are_needed_and_what_one_would_need(pap
         in text
     )
     assert "8 at 16384 (layer by layer takes 161 GiB)." in text
-    assert "sgd needs several GPUs from width 12288 on: 2 at 12288 (" in text
+    assert "sgd needs several GPUs from width 12288 on: 4 at 12288 (" in text
 
 
 def test_a_refusal_says_how_a_study_would_hold_the_model() -> None:
