@@ -1,6 +1,6 @@
 # make study     set up, run the quickstart study, write its report
 # make test      set up with the development tools, then everything CI checks
-# make test-all  the same with the long tests
+# make test-all  the same with the long tests, up to an hour more on two cores
 # make format    rewrite the sources in the house format
 # make lock      pin what .venv now has installed (after a deliberate upgrade)
 #

@@ -1,5 +1,6 @@
 """Predicted bytes against an allocator's count on the CPU and against what was measured on a GPU; terms by hand."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -232,7 +233,10 @@ def test_the_kernels_logits_are_what_is_reserved_for_them() -> None:
     assert LOGITS == LOGITS_BYTES
 
 
-@pytest.mark.parametrize(("model", "update", "batch"), [(TRANSFORMER, "adam", 1), (WORDS, "atan2", 1)])
+@pytest.mark.parametrize(
+    ("model", "update", "batch"),
+    [(replace(TRANSFORMER, context=16), "adam", 1), (replace(WORDS, depth=2, context=16), "atan2", 1)],
+)
 def test_the_sum_is_what_is_alive_by_kernels(
     model: Transformer, update: str, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

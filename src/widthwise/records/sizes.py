@@ -1,6 +1,7 @@
 """What is measured of tensors in training: root mean squares, and how the sizes of their entries are spread."""
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -88,11 +89,15 @@ class Spread:
             >>> found.share_below(1.25), found.share_below(1.375), found.share_below(9.0), found.share_below(0.5)
             (0.5, 0.75, 1.0, 0.0)
         """
-        below = 0.0
-        for k, count in enumerate(self.counts, start=self.first):
-            low, high = self.scale * self.edge(k), self.scale * self.edge(k + 1)
-            below += count * min(1.0, max(0.0, (size - low) / (high - low)))
-        return below / self.total if self.total else math.nan
+        if not self.total:
+            return math.nan
+        bins = range(self.first, self.first + len(self.counts))
+        begun = bisect_left(bins, size, key=lambda k: self.scale * self.edge(k))
+        if not begun:
+            return 0.0
+        low, high = (self.scale * self.edge(self.first + k) for k in (begun - 1, begun))
+        part = min(1.0, (size - low) / (high - low))
+        return (sum(self.counts[: begun - 1]) + self.counts[begun - 1] * part) / self.total
 
     def quantile(self, share: float) -> float:
         """The size that a share of the entries that are not 0 lie below, by the same lines; NaN without any.
