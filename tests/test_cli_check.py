@@ -66,10 +66,14 @@ def test_every_verdict_of_a_check_has_its_code() -> None:
     assert CHECK_CODES == {Verdict.PASS: 0, Verdict.FAIL: 3, Verdict.UNDECIDED: 4}
 
 
-def test_a_correct_plan_passes_and_is_drawn(folder: Path) -> None:
+def test_a_correct_plan_passes_and_is_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     result = command("check", "checked_models:build", *COMMON, "--out", folder / "out")
     assert result.exit_code == 0, result.output
-    assert re.search(r"^ *dW +hidden.weight +-1 +-1.000 ", result.stdout, flags=re.MULTILINE)
+    assert re.search(
+        r"^dW +hidden.weight +-1 +-1.000 +-1.00\d to -\d.\d{3} +pass +$", result.stdout, re.MULTILINE
+    )
+    assert max(map(len, result.stdout.partition("pass: ")[0].splitlines())) <= 80
     assert re.search(r"^pass: \d+ of \d+ exponents are theory's\.", result.stdout, flags=re.MULTILINE)
     names = {path.name for path in (folder / "out").iterdir()}
     images = {

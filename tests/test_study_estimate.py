@@ -15,6 +15,7 @@ from widthwise.models import Transformer
 from widthwise.optim import AdafactorConstants, AdafactorUpdate, AdamUpdate, MemberUpdate
 from widthwise.study import load_spec, parse_spec
 from widthwise.study.estimate import StudyEstimate, estimate_study
+from widthwise.study.estimate_text import estimate_lines
 from widthwise.study.expand import expand, expand_arms
 from widthwise.study.fit import Fit, fit
 from widthwise.study.gpu import GPUS, Gpu, gpu_named
@@ -340,6 +341,12 @@ def test_constants_that_are_yet_to_be_found_cannot_be_trained() -> None:
     assert found.trials == 2 * 8 + 4 * 8
 
 
+def test_constants_are_searched_at_the_base_width_where_their_arm_is_not_trained() -> None:
+    arms = [{"parameterization": "mup", "rates": "full", "constants": "searched", "widths": [16]}]
+    found = estimate(arms=arms, constants_search={"trials": 5})
+    assert [(shape.width, shape.trials) for shape in found.shapes if shape.search] == [(8, 5)]
+
+
 def test_the_text_says_all_of_it() -> None:
     result = command("study", "plan", "quickstart", "--gpu", "h100", "--gpus", 4)
     assert result.exit_code == 0, result.stderr
@@ -359,6 +366,16 @@ def test_the_text_says_all_of_it() -> None:
     assert "price: 3 dollars a GPU-hour." in named.stdout
     rows = [line for line in result.stdout.splitlines() if re.match(r" +(32|64|128) ", line)]
     assert len({len(row) for row in rows}) == 1
+
+
+def test_the_text_keeps_to_a_terminal_and_says_the_same() -> None:
+    found = estimate(widths=[8, 4096])
+    whole, parts = estimate_lines(found, gpus=2), estimate_lines(found, gpus=2, columns=80)
+    assert max(map(len, whole)) > 80 >= max(map(len, parts))
+    assert set(" ".join(parts).split()) == set(" ".join(whole).split())
+    heads = [line.split() for line in parts if line.startswith("width ")]
+    assert [(head[0], head[-1]) for head in heads] == [("width", "trial"), ("width", "dollars")]
+    assert estimate_lines(found, gpus=2, columns=300) == whole
 
 
 def test_another_corpus_is_another_specification() -> None:

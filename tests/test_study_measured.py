@@ -428,6 +428,15 @@ def test_the_text_says_exponents_rates_and_presets(measured: Callable[..., Path]
     assert lines[-1] == "no preset lies within the intervals; nearest: mid."
 
 
+def test_the_text_keeps_to_a_terminal_and_says_the_same(measured: Callable[..., Path]) -> None:
+    found = read_measured(measured(), arm="standard-global")
+    whole, parts = measured_text(found), measured_text(found, columns=80)
+    assert max(map(len, whole.splitlines())) > 80 >= max(map(len, parts.splitlines()))
+    assert set(parts.split()) == set(whole.split())
+    for line in ("hidden                       0.60 (0.60 to 0.60)  0.80", "hidden     1     3/4  1/2"):
+        assert line in parts
+
+
 # A study that was run, and the documentation
 
 

@@ -233,9 +233,9 @@ def _table(runs: "Sequence[AlignmentRun]", exponents: "Sequence[AlignmentExponen
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in HEADER:
-        table.add_column(name, overflow="fold")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in HEADER:  # names and the ratios of many widths fold; a number does not
+        table.add_column(name, overflow="fold", no_wrap=name in HEADER[1:-1])
     before = ""
     for one in exponents:
         found = one.exponent

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from widthwise.cli.columns import terminal_columns
+
 if TYPE_CHECKING:
     from widthwise.study import MeasuredStore
     from widthwise.theory import MeasuredAlignment, MeasuredExponent, RateInterval
@@ -41,7 +43,11 @@ def stored_text(store: Path, *, arm: str | None, weighting: str | None, as_json:
     if weighting is not None and weighting not in list(Weightings):
         raise ValueError(f"--weighting {weighting!r} is unknown; choose one of {', '.join(Weightings)}")
     found = read_measured(store, arm=arm, weighting=None if weighting is None else Weightings(weighting))
-    return json.dumps(_document(found), indent=1, allow_nan=False) if as_json else measured_text(found)
+    return (
+        json.dumps(_document(found), indent=1, allow_nan=False)
+        if as_json
+        else measured_text(found, columns=terminal_columns())
+    )
 
 
 def _document(found: "MeasuredStore") -> dict[str, Any]:

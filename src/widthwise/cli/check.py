@@ -104,6 +104,10 @@ def check(
     raise typer.Exit(CHECK_CODES[found.verdict.value])
 
 
+NUMBERS_FROM = 2
+"""The column of the table that numbers begin with."""
+
+
 def _table(found: "CoordinateCheck") -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -111,12 +115,16 @@ def _table(found: "CoordinateCheck") -> "Table":
 
     from widthwise.measure.check_text import HEADER, cells, head, lines_of
 
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption_justify="left")
+    table = Table(
+        box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, caption_justify="left"
+    )
     table.caption = Text(head(found), style="dim")
-    for name in HEADER[:-1]:
-        table.add_column(name, no_wrap=name in ("slope", "verdict"), overflow="fold")
-    for line in lines_of(found):
-        *values, verdict, reason = cells(line)
+    rows = [(line, cells(line)) for line in lines_of(found)]
+    for column, name in enumerate(HEADER[:-1]):
+        longest = max((len(row[column]) for _, row in rows), default=0)
+        # What is measured and of what may fold, and a reason in the place of an interval; numbers may not.
+        table.add_column(name, min_width=None if column < NUMBERS_FROM else longest, overflow="fold")
+    for line, (*values, verdict, reason) in rows:
         shown = [Text(value) for value in values]
         if reason and line.worst.slope is None:
             shown[4] = Text(reason)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from widthwise.cli.columns import terminal_columns
 from widthwise.cli.errors import user_errors
 
 
@@ -37,4 +38,4 @@ def plan(
     if output is PlanFormat.JSON:
         print(estimate_json(estimate))
     else:
-        print("\n".join(estimate_lines(estimate, gpus=gpus)))
+        print("\n".join(estimate_lines(estimate, gpus=gpus, columns=terminal_columns())))

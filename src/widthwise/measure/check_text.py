@@ -67,7 +67,7 @@ def _distance(row: CheckRow) -> float:
 def cells(line: Line) -> tuple[str, ...]:
     """A line of the table, in the order of `HEADER`."""
     row = line.worst
-    expected = "" if row.theory is None else f"{'at most ' if row.bound else ''}{row.theory + 0.0:g}"
+    expected = "" if row.theory is None else f"{'<= ' if row.bound else ''}{row.theory + 0.0:g}"
     slope = "" if row.slope is None else f"{row.slope.estimate:+.3f}"
     interval = "" if row.slope is None else f"{row.slope.low:+.3f} to {row.slope.high:+.3f}"
     return (

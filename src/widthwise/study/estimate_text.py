@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from textwrap import wrap
 from typing import Any
 
 from widthwise.study.estimate import ShapeEstimate, StudyEstimate
@@ -11,6 +12,8 @@ from widthwise.study.fit_wide import BLOCK_SECONDS, TRIAL_SECONDS
 
 KIND, VERSION = "widthwise study estimate", 1
 GIB = 2**30
+LEAST_COLUMNS = 40
+"""Sentences are not folded to fewer."""
 COLUMNS = (
     "width",
     "parameters",
@@ -64,11 +67,14 @@ def assumptions(estimate: StudyEstimate) -> list[str]:
     return lines
 
 
-def estimate_lines(estimate: StudyEstimate, *, gpus: int | None = None) -> list[str]:
+def estimate_lines(
+    estimate: StudyEstimate, *, gpus: int | None = None, columns: int | None = None
+) -> list[str]:
     """The estimate as lines of text.
 
     Args:
         gpus: how many work at once, for the time that it takes; None to leave that out.
+        columns: of the terminal: sentences are folded to them, and a wider table stands in two; None for no limit.
     """
     searched = f", and {estimate.searched:,} of the search for constants" if estimate.searched else ""
     lines = [
@@ -84,13 +90,23 @@ def estimate_lines(estimate: StudyEstimate, *, gpus: int | None = None) -> list[
         lines.append(f"  {_amount(estimate.hours / gpus / 24)} days on {gpus:,} GPUs, none of them ever idle")
     several = several_gpus(estimate)
     return [
-        *lines,
+        *(lines if columns is None else [part for line in lines for part in _folded(line, columns)]),
         "",
-        *_table(estimate),
+        *_table(estimate, columns),
         "",
-        *([*(f"  {line}." for line in several), ""] if several else []),
-        *(f"  {line}." for line in assumptions(estimate)),
+        *([*_sentences(several, columns), ""] if several else []),
+        *_sentences(assumptions(estimate), columns),
     ]
+
+
+def _sentences(lines: Sequence[str], columns: int | None) -> list[str]:
+    said = [f"  {line}." for line in lines]
+    return said if columns is None else [part for line in said for part in _folded(line, columns)]
+
+
+def _folded(line: str, columns: int) -> list[str]:
+    """A line at its words; an empty one stays."""
+    return wrap(line, max(columns, LEAST_COLUMNS), subsequent_indent="    ", break_on_hyphens=False) or [""]
 
 
 def several_gpus(estimate: StudyEstimate) -> list[str]:
@@ -121,10 +137,18 @@ def _instead(shape: ShapeEstimate) -> str:
     return f"{gpus} ({how} {alone.bytes / GIB:.0f} GiB)"
 
 
-def _table(estimate: StudyEstimate) -> list[str]:
+def _table(estimate: StudyEstimate, columns: int | None) -> list[str]:
     widths = sorted({shape.width for shape in estimate.shapes})
     rows = [COLUMNS, *(_row(estimate, [s for s in estimate.shapes if s.width == w]) for w in widths)]
-    sizes = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    whole = _aligned(rows)
+    if columns is None or len(whole[0]) <= columns:
+        return whole
+    cut = COLUMNS.index("trials")
+    return [*_aligned([row[:cut] for row in rows]), "", *_aligned([(row[0], *row[cut:]) for row in rows])]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(text.rjust(size) for text, size in zip(row, sizes, strict=True)) for row in rows]
 
 

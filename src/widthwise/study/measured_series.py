@@ -89,7 +89,9 @@ def _series(store: Path, study: StoredStudy, arm: str) -> MeasuredSeries:
 def _arm(study: StoredStudy, arm: str | None) -> str:
     names = [row.name for row in study.arms]
     if arm is None and len(names) > 1:
-        raise ValueError(f"it has the arms {names}; say which one's alignment, arm: NAME")
+        raise ValueError(
+            f"it has the arms {names}; say which one's alignment, --arm NAME (in a specification, arm: NAME)"
+        )
     if arm is not None and arm not in names:
         raise ValueError(f"it has no arm {arm!r}; it has {names}")
     return names[0] if arm is None else arm
