@@ -23,7 +23,7 @@ from widthwise.study.expand import build_model, model_roles
 from widthwise.study.run_state import RunState
 from widthwise.study.store import StoreWriter, create_store, writing
 from widthwise.study.trial_result import TrialResult
-from widthwise.train import AlignmentPlan, checkpoint
+from widthwise.train import AlignmentPlan, checkpoint_timer
 
 LAYERS = ("attention.qkv", "attention.output", "mlp.up", "mlp.down")
 NAMES = (*(f"blocks.0.{layer}" for layer in LAYERS), "readout")
@@ -195,7 +195,7 @@ def gains(point: AlignmentPoint) -> list[float]:
 def test_stopped_and_resumed_is_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped in the middle of a population, after a measurement: what the checkpoint holds comes into the store."""
     monkeypatch.setattr(sys.modules["widthwise.train.train_population"], "_POLL", 2)
-    monkeypatch.setattr(checkpoint, "SHARE", 1.0)
+    monkeypatch.setattr(checkpoint_timer, "SHARE", 1.0)
     corpus = write_corpus(tmp_path)
     source = parse_spec(tiny_text_measured(corpus))
 

@@ -38,7 +38,7 @@ from widthwise.train import (
     Precision,
     Recipe,
     TrainingStep,
-    checkpoint,
+    checkpoint_timer,
     initial_parameters,
     load_checkpoint,
     matrix_layers,
@@ -299,7 +299,7 @@ def test_stopped_and_resumed_is_uninterrupted(
 ) -> None:
     """Stopped after a measurement that only the checkpoint holds; the dead keep what was measured before they died."""
     monkeypatch.setattr(sys.modules["widthwise.train.train_population"], "_POLL", 5)
-    monkeypatch.setattr(checkpoint, "SHARE", 1.0)
+    monkeypatch.setattr(checkpoint_timer, "SHARE", 1.0)
     model = transformer(16)
     recipe = recipe_of(model, plan_of(model, every=2))
     members = crowd(model, ruined=ruined)[1:]

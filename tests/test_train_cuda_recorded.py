@@ -27,7 +27,7 @@ from widthwise.train import (
     Recipe,
     Revision,
     WarmupCosine,
-    checkpoint,
+    checkpoint_timer,
     train_population,
 )
 from widthwise.train.compaction import RecordInMemory
@@ -106,7 +106,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
 ) -> None:
     """The kernels add in a fixed order and a replay is the step, so that a restart changes nothing at all."""
     monkeypatch.setattr(Stage, "compaction_pays", lambda *_: True)
-    monkeypatch.setattr(checkpoint, "SHARE", 1.0)
+    monkeypatch.setattr(checkpoint_timer, "SHARE", 1.0)
 
     def stop(step: int) -> None:
         if step == 2 * LOOK:
