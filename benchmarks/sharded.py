@@ -48,14 +48,14 @@ def run(processes: int, folder: Path, phase: str, more: list[str]) -> list[Row]:
     return rows if problem is None else [*rows, failed(f"{processes} processes, {phase}", problem)]
 
 
-def main() -> int:
-    """Run both phases; 1 if anything failed."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run both phases; 1 if anything failed. A smoke run without `--out` prints its record."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--width", type=int, default=2048)
-    parser.add_argument("--out", type=Path, default=RESULTS / "sharded.json")
+    parser.add_argument("--out", type=Path, help="by default benchmarks/results/sharded.json")
     parser.add_argument("--smoke", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     more = ["--width", str(options.width), *(["--smoke"] if options.smoke else [])]
     with TemporaryDirectory() as folder:
         rows = run(options.processes, Path(folder), "several", more)
@@ -64,8 +64,12 @@ def main() -> int:
     record = make_record(
         "sharded", rows, machine=machine(device), versions=versions("torch", "triton", "numpy", "widthwise")
     )
-    write_json(options.out, record)
-    print(f"wrote {options.out}")
+    if options.smoke and options.out is None:
+        print(json.dumps(record, indent=2))
+    else:
+        out = options.out or RESULTS / "sharded.json"
+        write_json(out, record)
+        print(f"wrote {out}")
     return int(any("error" in item for item in rows))
 
 
