@@ -13,10 +13,12 @@ from widthwise.measure import (
     AlignmentReport,
     Estimator,
     alignment_sums,
+    alignment_weights,
     measure_alignment,
     tensor_product,
 )
 from widthwise.measure.alignment_weights import beside, parameters_under
+from widthwise.measure.fingerprint import fingerprint
 from widthwise.scaling.parameter_names import without_wrappers
 
 
@@ -36,6 +38,24 @@ class Waits(TorchDispatchMode):
     ) -> Any:
         self.count += func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.equal)
         return func(*args, **(kwargs or {}))
+
+
+class Operations(TorchDispatchMode):
+    """Counts all operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+PREPARED = 6
+"""Of a tensor: a vector, its words (two), parts of them, zeros at the end, rows; its product alone would be four."""
 
 
 @pytest.mark.parametrize("spectral_iterations", [0, 4])
@@ -77,6 +97,49 @@ def test_outputs_that_are_made_in_parts_are_the_same(at_once: int, monkeypatch: 
     monkeypatch.setattr(tensor_product, "AT_ONCE", at_once)
     found = gains(measure_alignment(model, TOKENS, reference=start))
     assert np.allclose(found, expected, rtol=0, atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize("at_once", [0, 300])
+def test_numbers_that_change_places_in_groups_are_the_same(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors of 24 to 144 bytes: one at a time, and several; all at once otherwise."""
+    model = nn.Sequential(*(nn.Linear(6, 6) for _ in range(4)))
+    start = moved(model)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    expected = measure_alignment(model, torch.ones(3, 6), reference=start)
+    monkeypatch.setattr(alignment_weights, "AT_ONCE", at_once)
+    found = measure_alignment(model, torch.ones(3, 6), reference=start)
+    assert np.array_equal(gains(found), gains(expected), equal_nan=True)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_reference_that_cannot_be_exchanged_leaves_the_model_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The third of six tensors has a shape that fails: the two before it have changed back."""
+    monkeypatch.setattr(alignment_weights, "AT_ONCE", 0)
+    model = nn.Sequential(*(nn.Linear(6, 6) for _ in range(3)))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    ours = dict(model.named_parameters())
+    reference = {name: torch.zeros_like(tensor) for name, tensor in before.items()}
+    reference["1.weight"] = torch.zeros(5, 7)
+    with pytest.raises(RuntimeError), alignment_weights.exchanged(ours, reference):
+        pass
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_small_tensors_are_hashed_together() -> None:
+    """Beyond a few operations to prepare each, none a tensor: two products with keys, and the levels above."""
+    tensors = [torch.ones(6, 6) for _ in range(40)]
+    fingerprint(tensors)  # which makes the keys
+    counts: list[int] = []
+    for several in (tensors[:20], tensors):
+        with Operations() as operations:
+            fingerprint(several)
+        counts.append(operations.count)
+    assert counts[0] > 0
+    assert counts[1] - counts[0] <= 20 * PREPARED
 
 
 def test_parameters_are_named_as_torch_names_them() -> None:

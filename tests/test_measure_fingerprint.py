@@ -39,10 +39,15 @@ def test_equals_the_definition(sizes: tuple[int, ...]) -> None:
 
 
 def test_parts_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = torch.randn(5 * ROW + 3, generator=torch.Generator().manual_seed(0))
-    expected = fingerprint([x])
-    monkeypatch.setattr(module, "AT_ONCE", ROW)
-    assert fingerprint([x]) == expected
+    """A large tensor in parts of it, small ones together where their words are alike."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5 * ROW + 3, generator=generator)
+    tensors = [x, x[:7], x[:0], x[7:9].double(), x[:5].bfloat16(), x[5:8] > 0, x[:2], x.reshape(-1)[::2]]
+    expected = fingerprint(tensors)
+    for words in (ROW, 3 * ROW):
+        monkeypatch.setattr(module, "ON_HOST", words)
+        assert fingerprint(tensors) == expected
+    assert fingerprint(tensors[::-1]) != expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.bool, torch.complex64])

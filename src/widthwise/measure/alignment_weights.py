@@ -1,6 +1,6 @@
 """W and W_0 of a model's tensors while its products are repeated: gathered, under any name, one tensor at a time."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from widthwise.measure.alignment_reference import named_tensors, plain_model, whole
 from widthwise.scaling.parameter_names import without_wrappers
 from widthwise.scaling.shards import local_part
+
+AT_ONCE = 2**26
+"""Bytes that are held while numbers change places, where no tensor has more."""
 
 
 def beside(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -31,26 +34,42 @@ def exchanged(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Ge
 
     Buffers are copied from the reference and stay: a forward pass may change them, and `undisturbed` restores them.
     """
+    pairs: list[tuple[Tensor, Tensor]] = []
+    for name, theirs in reference.items():
+        # .data: its version stays, and a gradient that is under way remains valid
+        mine = local_part(ours[name]).data
+        if not isinstance(ours[name], nn.Parameter):
+            mine.copy_(theirs)
+        elif mine.data_ptr() != theirs.data_ptr():
+            pairs.append((mine, theirs.data))
     done: list[tuple[Tensor, Tensor]] = []
     try:
-        for name, theirs in reference.items():
-            # .data: its version stays, and a gradient that is under way remains valid
-            mine = local_part(ours[name]).data
-            if not isinstance(ours[name], nn.Parameter):
-                mine.copy_(theirs)
-            elif mine.data_ptr() != theirs.data_ptr():
-                done.append((mine, theirs.data))
-                _exchange(*done[-1])
+        for group in _groups(pairs):
+            _exchange(group)
+            done += group
         yield
     finally:
-        for mine, theirs in done:
-            _exchange(mine, theirs)
+        for group in _groups(done):
+            _exchange(group)
 
 
-def _exchange(one: Tensor, two: Tensor) -> None:
-    held = one.clone()
-    one.copy_(two)
-    two.copy_(held)
+def _groups(pairs: Sequence[tuple[Tensor, Tensor]]) -> Generator[list[tuple[Tensor, Tensor]]]:
+    """Pairs that are exchanged together: `AT_ONCE` bytes, or one tensor that is larger."""
+    group: list[tuple[Tensor, Tensor]] = []
+    for pair in pairs:
+        if group and sum(mine.nbytes for mine, _ in group) + pair[0].nbytes > AT_ONCE:
+            yield group
+            group = []
+        group.append(pair)
+    if group:
+        yield group
+
+
+def _exchange(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+    ones, twos = map(list, zip(*pairs, strict=True))
+    held = [one.clone() for one in ones]
+    torch._foreach_copy_(ones, twos)  # pyright: ignore[reportPrivateImportUsage]
+    torch._foreach_copy_(twos, held)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def first_names(model: nn.Module) -> dict[str, str]:

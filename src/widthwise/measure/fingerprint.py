@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 KEYS, ROW = 2, 1024
-AT_ONCE = 2**20
-"""Words: 8 MiB as 64-bit integers, and as much of products."""
+AT_ONCE, ON_HOST = 2**23, 2**20
+"""Words: 128 MiB as 64-bit products with both keys; 16 MiB on the host, where more memory would have to be mapped."""
 
 WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int32, 16: torch.int32}
 """Bytes of an entry -> the integers that its bits are read as."""
@@ -38,21 +38,32 @@ def fingerprint(tensors: Sequence[Tensor]) -> tuple[int, ...]:
     """
     if not any(tensor.numel() for tensor in tensors):
         return (0,) * KEYS
-    first = _keys(tensors[0].device)
-    rows = torch.cat([part.to(first.device) for tensor in tensors for part in _hashed_rows(tensor)], 1)
+    keys = _keys(tensors[0].device)
+    rows = torch.cat([_hashes(rows, _keys(rows.device)).to(keys.device) for rows in _rows(tensors)], 1)
     while rows.shape[1] > 1:
         halves = torch.stack([rows & 0xFFFFFFFF, rows >> 32], -1).flatten(1)
-        rows = torch.stack([_hashed(words, key) for words, key in zip(halves, first, strict=True)])
+        rows = _hashes(_in_rows(halves), keys)
     return tuple(rows[:, 0].tolist())
 
 
-def _hashed_rows(tensor: Tensor) -> Generator[Tensor]:
-    """The hashes of a tensor's rows of words, [KEYS, rows], part by part."""
-    if tensor.numel():
-        keys = _keys(tensor.device)
-        for words in tensor.contiguous().reshape(-1).view(WORDS[tensor.element_size()]).split(AT_ONCE):
-            long = words.long()
-            yield torch.stack([_hashed(long, key) for key in keys])
+def _rows(tensors: Sequence[Tensor]) -> Generator[Tensor]:
+    """The rows of words of all tensors, [rows, ROW], those of small ones together and of large ones in parts."""
+    held: list[Tensor] = []
+    for tensor in tensors:
+        words = tensor.reshape(-1).view(WORDS[tensor.element_size()])
+        at_once = ON_HOST if tensor.device.type == "cpu" else AT_ONCE
+        for part in map(_in_rows, words.split(at_once) if len(words) else ()):
+            alike = not held or (held[0].dtype, held[0].device) == (part.dtype, part.device)
+            if not alike or sum(map(len, held)) + len(part) > at_once // ROW:
+                yield from _together(held)
+                held = []
+            held.append(part)
+    yield from _together(held)
+
+
+def _together(held: Sequence[Tensor]) -> Generator[Tensor]:
+    if held:
+        yield held[0] if len(held) == 1 else torch.cat(tuple(held))
 
 
 @functools.cache
@@ -63,9 +74,12 @@ def _keys(device: torch.device) -> Tensor:
     return (halves[0] << 32 | halves[1]).to(device)
 
 
-def _hashed(words: Tensor, key: Tensor) -> Tensor:
-    """64-bit words [n] -> hashes of their rows [n / ROW], with zeros at the end."""
-    missing = -len(words) % ROW
-    if missing:
-        words = torch.nn.functional.pad(words, (0, missing))
-    return (words.unflatten(0, (-1, ROW)) * key).sum(-1)  # int64 wraps around at 2^64
+def _in_rows(words: Tensor) -> Tensor:
+    """Words [..., n] -> [..., rows, ROW], with zeros at the end."""
+    missing = -words.shape[-1] % ROW
+    return (torch.nn.functional.pad(words, (0, missing)) if missing else words).unflatten(-1, (-1, ROW))
+
+
+def _hashes(words: Tensor, keys: Tensor) -> Tensor:
+    """Of each row of words, [rows, ROW] or each key's own [KEYS, rows, ROW], with each key: [KEYS, rows]."""
+    return (words * keys[:, None]).sum(-1)  # in int64, which wraps around at 2^64

@@ -58,8 +58,9 @@ class MatrixProduct:
         right = matrix.mT if self.left else matrix
         tokens = max(1, AT_ONCE // max(1, prod(vector.shape[:-2]) * right.shape[-1]))
         with _precision_for(self.vector):
-            parts = [_norms(part @ right) for part in vector.split(tokens, -2)]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts, -1)).flatten()
+            if vector.shape[-2] <= tokens:
+                return _norms(vector @ right).flatten()
+            return torch.cat([_norms(part @ right) for part in vector.split(tokens, -2)], -1).flatten()
 
     def input_norms(self, vector: Tensor) -> Tensor:
         """Each token's norm of x, [tokens]."""
