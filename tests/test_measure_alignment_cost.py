@@ -114,6 +114,16 @@ def test_numbers_that_change_places_in_groups_are_the_same(
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+def test_reference_entries_that_share_memory_change_places_one_by_one() -> None:
+    model = nn.Sequential(*(nn.Linear(6, 6, bias=False) for _ in range(2)))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    tied = torch.randn(6, 6)
+    apart = measure_alignment(model, torch.ones(3, 6), reference={name: tied.clone() for name in before})
+    found = measure_alignment(model, torch.ones(3, 6), reference=dict.fromkeys(before, tied))
+    assert np.array_equal(gains(found), gains(apart), equal_nan=True)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
 def test_a_reference_that_cannot_be_exchanged_leaves_the_model_as_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

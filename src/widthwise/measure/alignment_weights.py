@@ -19,13 +19,17 @@ def beside(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[
     """The reference where the model's tensors are: what is elsewhere is copied there once, for both passes.
 
     To a CUDA device the copies are ordered and not waited for: from page-locked memory, as a `Snapshot` on the host is,
-    the host goes on to start the first pass meanwhile.
+    the host goes on to start the first pass meanwhile. Entries that share their memory, as of tables that were tied and
+    no longer are, get memory of their own: each has to hold another tensor's numbers.
     """
-    return {
-        name: part.to(device, non_blocking=device.type == "cuda")
-        for name, part in reference.items()
-        for device in (local_part(ours[name]).device,)
-    }
+    found: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, part in reference.items():
+        device = local_part(ours[name]).device
+        part = part.to(device, non_blocking=device.type == "cuda")
+        found[name] = part.clone() if part.data_ptr() in taken else part
+        taken.add(part.data_ptr())
+    return found
 
 
 @contextmanager
