@@ -66,11 +66,15 @@ def workers() -> list[int]:
 
 
 def kill_one() -> Callable[[RunState], None]:
-    """A listener that kills a worker once, when half of the models have ended and others are at work."""
+    """A listener that kills a worker once, when half of the models have ended and every worker is at work.
+
+    One that is not may still be starting; to lose that one is an error.
+    """
     killed: list[int] = []
 
     def listen(state: RunState) -> None:
-        if not killed and 2 * state.trials_done >= state.trials and state.at_work and (found := workers()):
+        half = 2 * state.trials_done >= state.trials
+        if not killed and half and state.at_work and len(found := workers()) == len(state.at_work):
             killed.append(found[0])
             os.kill(found[0], signal.SIGKILL)
 
