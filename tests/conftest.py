@@ -7,6 +7,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["MKL_NUM_THREADS"] = "1"
 
+# Readline, which pytest loads, tells the workers that it starts of a terminal of 80 columns that is not there.
+os.environ.pop("COLUMNS", None)
+
 if not os.path.exists("/dev/nvidiactl"):
     # Triton chooses between its compiler and its interpreter when it first loads, whoever loads it.
     os.environ["TRITON_INTERPRET"] = "1"

@@ -5,7 +5,7 @@ import re
 import shlex
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,14 @@ SPEC: dict[str, Any] = {
     "validation_windows": 1,
 }
 """Six trials in one population, of which half die at once: they are dropped after step 20."""
+
+
+@pytest.fixture(autouse=True)
+def listening() -> Iterator[None]:
+    """A suite that a shell starts in the background inherits an ignored SIGINT, which a run leaves ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
