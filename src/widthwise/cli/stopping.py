@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from widthwise.cli.training_options import Device
+
 if TYPE_CHECKING:
     from widthwise.study import Executor, Stop
 
@@ -37,18 +39,27 @@ def stoppable(executor: "Executor", store: Path, go_on: str) -> "Iterator[Stop]"
             raise typer.Exit(128 + (stop.signal or signal.SIGINT)) from None
 
 
-def resume_command(store: Path, **options: str | int | None) -> str:
+def resume_command(
+    store: Path,
+    device: Device,
+    executor: str | None,
+    workers: int | None,
+    address: str | None,
+    checkpoint_minutes: str | None,
+) -> str:
     """`widthwise study resume`, with the options that were given.
 
     Example:
         >>> from pathlib import Path
-        >>> print(resume_command(Path("my s.sqlite"), device="cpu", executor="processes", workers=2, address=None))
+        >>> print(resume_command(Path("my s.sqlite"), Device.CPU, "processes", 2, None, None))
         `widthwise study resume 'my s.sqlite' --device cpu --executor processes --workers 2`
     """
-    said = [
-        word
-        for name, value in options.items()
-        if value is not None
-        for word in (f"--{name.replace('_', '-')}", str(value))
-    ]
+    options = {
+        "--device": None if device is Device.AUTO else device.value,
+        "--executor": executor,
+        "--workers": workers,
+        "--address": address,
+        "--checkpoint-minutes": checkpoint_minutes,
+    }
+    said = [word for name, value in options.items() if value is not None for word in (name, str(value))]
     return f"`{shlex.join(['widthwise', 'study', 'resume', str(store), *said])}`"

@@ -93,14 +93,7 @@ def run(
         source = with_constants(source, constants)
     if measured is not None:
         source = with_measured(source, measured)
-    go_on = resume_command(
-        store,
-        device=None if device is Device.AUTO else device.value,
-        executor=executor,
-        workers=workers,
-        address=address,
-        checkpoint_minutes=checkpoint_minutes,
-    )
+    go_on = resume_command(store, device, executor, workers, address, checkpoint_minutes)
     with stoppable(chosen, store, go_on) as stop, show_progress() as listener:
         study = run_study(
             source,
@@ -133,14 +126,7 @@ def resume(
     chosen, seconds = chosen_executor(executor, workers, address), seconds_between(checkpoint_minutes)
     if follow(chosen, device.value):
         return  # torchrun's process of rank 0 runs the study
-    go_on = resume_command(
-        store,
-        device=None if device is Device.AUTO else device.value,
-        executor=executor,
-        workers=workers,
-        address=address,
-        checkpoint_minutes=checkpoint_minutes,
-    )
+    go_on = resume_command(store, device, executor, workers, address, checkpoint_minutes)
     with stoppable(chosen, store, go_on) as stop, show_progress() as listener:
         study = resume_study(
             store,
