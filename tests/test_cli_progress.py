@@ -77,6 +77,14 @@ def test_a_line_for_each_population_though_several_take_turns(capsys: pytest.Cap
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
+def test_a_long_population_is_heard_of_every_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress() as listener:
+        for seconds in (5.0, 64.9, 65.0, 70.0, 124.9, 125.5):
+            listener(replace(STATE, seconds=seconds))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [describe(replace(STATE, seconds=seconds)) for seconds in (5.0, 65.0, 125.5)]
+
+
 def test_describe_before_anything_is_known() -> None:
     state = replace(STATE, work_done=10.0, tokens_per_second=None)
     assert state.seconds_left is None

@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a bar in a terminal, a line per population elsewhere."""
+"""What a person sees while a study runs: a bar in a terminal, lines elsewhere."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -32,16 +32,23 @@ def show_progress() -> "Iterator[Callable[[RunState], None]]":
         yield listen
 
 
+SILENCE = 60.0
+"""Seconds after which a line is printed though no population has begun."""
+
+
 class _Lines:
-    """Prints a line when a population begins, or is gone on with, and one at the end."""
+    """Prints a line when a population begins, or is gone on with, after `SILENCE` without one, and at the end."""
 
     def __init__(self) -> None:
         self._begun: set[tuple[int, int]] = set()
+        self._printed = 0.0
 
     def __call__(self, state: "RunState") -> None:
-        ended = state.trials_done == state.trials
-        if (begun := (state.population, state.resumed_step)) not in self._begun or ended:
+        begun = (state.population, state.resumed_step)
+        silent = state.seconds - self._printed >= SILENCE
+        if begun not in self._begun or silent or state.trials_done == state.trials:
             self._begun.add(begun)
+            self._printed = state.seconds
             print(describe(state), file=sys.stderr, flush=True)
 
 
