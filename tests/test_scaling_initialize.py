@@ -200,19 +200,23 @@ def test_patterns_keep_their_zeros() -> None:
 
 
 def test_gains_around_one() -> None:
-    """Noisy gains are compared by their spread; a lost offset does not matter, a lost spread does."""
+    """A factor multiplies the whole gain, so its size decides: falling noise moves nothing, another size is refused."""
 
     class Noisy(nn.Module):
         def __init__(self, width: int) -> None:
             super().__init__()
             self.layer = nn.Linear(5, width)
-            self.gain = nn.Parameter(1 + 0.1 * torch.randn(width))
+            self.gain = nn.Parameter(1 + torch.randn(width) / width**0.5)
 
     plan = plan_of(Noisy, width=512, base_width=128, parameterization=STANDARD)
     model = planned(plan, Noisy)
+    assert plan.rows["gain"].init == 1.0
+    assert model.gain.mean().item() == pytest.approx(1, abs=6 / 512)  # root(n) draws of 1 / root(n) each
     with torch.no_grad():
-        model.gain.fill_(1.0)
-    with pytest.raises(ValueError, match=r"gain has entries of size .*; its own initializer gives 0\.[01]"):
+        model.gain.mul_(2.0)
+    with pytest.raises(
+        ValueError, match=r"gain has entries of size 2.*; its own initializer gives (1|0\.99)"
+    ):
         plan.initialize_(model)
 
 

@@ -137,11 +137,15 @@ CONSTANTS = {
         "pattern n^0",
     ),
     "noisy gains": (lambda n: 1 + 0.02 * torch.randn(n), Draw.SHIFTED, ZERO, "shifted n^0"),
-    "gains with falling noise": (
-        lambda n: 1 + torch.randn(n, n) / n,
+    # What is multiplied is the whole tensor: gains of size 1 stay, however their noise falls.
+    "gains with falling noise": (lambda n: 1 + torch.randn(n, n) / n, Draw.SHIFTED, ZERO, "shifted n^0"),
+    "falling gains": (lambda n: (1 + torch.randn(n, n) / n) / n**0.5, Draw.SHIFTED, HALF, "shifted n^(-1/2)"),
+    # Row norms of torch's own Linear, as weight_norm keeps them: root(n) times entries of size 1 / root(3 n).
+    "row norms": (
+        lambda n: nn.Linear(n, 4 * n, bias=False).weight.detach().norm(dim=1),
         Draw.SHIFTED,
-        Fraction(1),
-        "shifted n^-1",
+        ZERO,
+        "shifted n^0",
     ),
 }
 

@@ -51,23 +51,15 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Over a whole tensor, all of its shards included: entries, and sum and sum of squares of those."""
+    """Over a whole tensor, all of its shards included: entries, and the sum of their squares."""
 
     entries: int
-    total: float
     squares: float
 
     @property
     def size(self) -> float:
         """Root mean square."""
         return sqrt(self.squares / self.entries) if self.entries else 0.0
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation."""
-        if not self.entries:
-            return 0.0
-        return sqrt(max(self.squares / self.entries - (self.total / self.entries) ** 2, 0.0))
 
 
 def initialize_(plan: ScalingPlan, model: "nn.Module") -> None:
@@ -143,7 +135,7 @@ def _read(plan: ScalingPlan, row: PlanRow, parameter: "Tensor") -> _Reading:
         return _Reading(State.EITHER)
     expected = fit.scale_at(plan.width)
     sums = _sums(parameter, fit.draw)
-    size = sums.spread if fit.draw is Draw.SHIFTED else sums.size
+    size = sums.size
     if expected == 0 or size == 0 or not isfinite(size):
         same = size == expected or parameter.numel() == 0
         return _Reading(State.EITHER if same else State.NEITHER, size, expected)
@@ -168,12 +160,9 @@ def _sums(parameter: "Tensor", draw: Draw) -> _Sums:
     local = local_part(values)
     if local.is_complex():
         local = torch.view_as_real(local)
-    if draw is Draw.SHIFTED:  # a vector; its spread may be small beside its mean
-        local = local.cpu().double()
     wide = torch.float64 if local.dtype is torch.float64 else torch.float32
     every = draw in (Draw.PATTERN, Draw.SHIFTED)
     entries = local.numel() if every else int(torch.count_nonzero(local))
     squares = float(torch.linalg.vector_norm(local, dtype=wide)) ** 2  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-    total = float(local.sum(dtype=wide))
-    entries, total, squares = summed_over_shards(values, (entries, total, squares))
-    return _Sums(round(entries), total, squares)
+    entries, squares = summed_over_shards(values, (entries, squares))
+    return _Sums(round(entries), squares)

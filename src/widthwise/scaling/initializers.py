@@ -5,9 +5,10 @@ At each of several small widths the tensor is drawn under pairs of seeds. Its *s
     spread^2 = mean of (x - x')^2 / 2 over the entries that change,   SE(log spread) = sqrt((k - 1) / (4 entries))
 
 with k the kurtosis of x - x', taken as no less than a normal draw's 3. So constants, ramps, zero rows and offsets do
-not count as random. A law is
+not count as random. A draw about something else than zero (noisy gains, the row norms of a weight norm) is multiplied
+as a whole, so its *size*, the root mean square, is what counts there. A law is
 
-    spread(n) = s size(n)^(-b)
+    scale(n) = s size(n)^(-b)
 
 and holds when the chi-square of its residuals does not reject it. `size` is the width n with b among the halves; or a
 fan of the tensor with b = 1/2, since PyTorch's default of a layer whose input is n + 4, or Xavier's fan_in + fan_out
@@ -83,10 +84,14 @@ class Sample:
 
     @property
     def scale(self) -> float:
-        """The number whose law is sought: the spread, a constant's value, or a pattern's root mean square."""
-        if self.entries:
+        """The number whose law is sought: a centred draw's spread, a constant's value, else the root mean square."""
+        return self.scale_as(self.draw)
+
+    def scale_as(self, draw: Draw) -> float:
+        """The same, of what the draw is at other widths: near zero, chance may call it by another name."""
+        if draw is Draw.RANDOM:
             return self.spread
-        return self.size if self.value is None else self.value
+        return self.value if draw is Draw.CONSTANT and self.value is not None else self.size
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class InitializerFit:
         slope: of log scale over log n, fitted; None where a scale is 0.
         standard_error: of the slope, from the number of entries; None with it.
         widths: at which it was drawn.
-        scales: spread at each (random, shifted), value (constant) or root mean square (pattern).
+        scales: spread at each (random), value (constant) or root mean square (shifted, pattern).
         candidates: the exponents that hold: one if it is determined, none if no law holds or it was declared.
         errors: standard error of log scale at each width, from the number of entries; empty where a scale is 0.
     """
@@ -205,11 +210,12 @@ def fit_initializer(samples: Mapping[int, Sample], *, declared: Fraction | None 
         raise ValueError(f"draws at widths {sorted(samples)}; an exponent needs at least two")
     widths = tuple(sorted(samples))
     ordered = [samples[width] for width in widths]
-    scales = tuple(sample.scale for sample in ordered)
     fixed = {sample.entries == 0 for sample in ordered}
     if len(fixed) > 1:
-        raise ValueError(f"constant at some widths and drawn at others: scales {scales} at widths {widths}")
+        own = tuple(sample.scale for sample in ordered)
+        raise ValueError(f"constant at some widths and drawn at others: scales {own} at widths {widths}")
     draw = ordered[-1].draw
+    scales = tuple(sample.scale_as(sample.draw if draw is Draw.CONSTANT else draw) for sample in ordered)
     if 0 in scales:
         always = not any(scales)
         held = (Fraction(0),) if always else ()
@@ -225,9 +231,14 @@ def fit_initializer(samples: Mapping[int, Sample], *, declared: Fraction | None 
 
 
 def _error(sample: Sample, draw: Draw) -> float:
-    """Standard error of log scale. A pattern may be a draw of a factory that seeds itself, and counts as one."""
+    """Standard error of log scale. A pattern may be a draw of a factory that seeds itself, and counts as one.
+
+    A size is less noisy than a spread: with r = (spread / size)^2 its squared error is r (2 - r) / 2 of that of
+    the spread, for a normal draw. Skewed ones have more, so r (2 - r) is used.
+    """
     count = {Draw.CONSTANT: inf, Draw.PATTERN: prod(sample.shape)}.get(draw, sample.entries)
-    return sqrt((max(sample.kurtosis, NORMAL_KURTOSIS) - 1) / (4 * count) + ROUNDING**2)
+    r = min((sample.spread / sample.size) ** 2, 1.0) if draw is Draw.SHIFTED else 1.0
+    return sqrt((max(sample.kurtosis, NORMAL_KURTOSIS) - 1) / (4 * count) * r * (2 - r) + ROUNDING**2)
 
 
 def _slope(widths: Sequence[int], scales: Sequence[float], errors: Sequence[float]) -> tuple[float, float]:

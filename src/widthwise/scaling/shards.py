@@ -18,7 +18,7 @@ def local_part(tensor: "Tensor") -> "Tensor":
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def summed_over_shards(tensor: "Tensor", sums: tuple[float, float, float]) -> tuple[float, float, float]:
+def summed_over_shards(tensor: "Tensor", sums: tuple[float, ...]) -> tuple[float, ...]:
     """Sums over this process's part of a tensor, added up to sums over all of it: the same on every process.
 
     Args:
@@ -36,4 +36,4 @@ def summed_over_shards(tensor: "Tensor", sums: tuple[float, float, float]) -> tu
     here = torch.tensor(sums, dtype=torch.float64, device=tensor.to_local().device)
     parts = [Replicate() if placement.is_replicate() else Partial() for placement in tensor.placements]
     whole = DTensor.from_local(here, tensor.device_mesh, parts).full_tensor()
-    return float(whole[0]), float(whole[1]), float(whole[2])
+    return tuple(float(value) for value in whole)
