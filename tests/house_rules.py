@@ -35,12 +35,13 @@ DEPENDENCIES = "altair jinja2 numpy pydantic rich scipy torch vl_convert yaml"
 ROOMS = {
     "files": room(),
     "user_code": room(),
+    "text_table": room(),
     "theory": room(packages="numpy", lazy_packages="scipy"),
-    "scaling": room(rooms="theory files", lazy_packages="torch"),
+    "scaling": room(rooms="theory files text_table", lazy_packages="torch"),
     "optim": room(packages="torch", lazy_packages="triton"),
     "models": room(packages="torch"),
     "kernels": room(rooms="models", packages="torch triton"),
-    "measure": room(rooms="theory scaling optim files", packages="torch"),
+    "measure": room(rooms="theory scaling optim files text_table", packages="torch"),
     "records": room(),
     "train": room(
         rooms="optim models measure scaling theory records files",
@@ -55,7 +56,7 @@ ROOMS = {
         lazy_packages="triton",
     ),
     "study": room(
-        rooms="theory scaling records user_code",
+        rooms="theory scaling records user_code text_table",
         packages="pydantic yaml",
         lazy_rooms="train wide models optim analysis",
         lazy_packages="torch numpy pyarrow optuna ray",

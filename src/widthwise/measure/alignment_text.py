@@ -2,6 +2,7 @@
 
 from widthwise.measure.alignment_report import AlignmentReport, LayerAlignment
 from widthwise.measure.epsilon_text import UNDEFINED, number
+from widthwise.text_table import aligned
 from widthwise.theory import AlignmentQuantity
 
 HEADER = (
@@ -12,9 +13,7 @@ HEAD = "Log alignment ratios at one width, a diagnostic: exponents are slopes ov
 
 def alignment_text(report: AlignmentReport) -> str:
     """The table of layers, the tables that are looked up, and every other tensor with the reason why not."""
-    lines = [HEADER, *(_cells(layer) for layer in report.layers)]
-    sizes = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    body = ["  ".join(map(str.ljust, line, sizes)).rstrip() for line in lines]
+    body = aligned([HEADER, *(_cells(layer) for layer in report.layers)])
     noted = [f"{one.layer}: {one.note}" for one in report.layers if one.note]
     tables = [
         f"{one.layer}: looked up, sums over nothing; dW / W_0 = {number(one.relative_change)}"

@@ -7,6 +7,7 @@ from widthwise.measure.check_result import CoordinateCheck
 from widthwise.measure.run_once import Quantity
 from widthwise.measure.verdict import CheckRow, Verdict
 from widthwise.scaling.role_decision import numberless
+from widthwise.text_table import aligned
 
 HEADER = ("measured", "of", "theory", "slope", "95 % interval", "verdict", "")
 SHOWN = 6
@@ -83,17 +84,7 @@ def cells(line: Line) -> tuple[str, ...]:
 
 def table(check: CoordinateCheck) -> str:
     """The whole check."""
-    body = [HEADER, *map(cells, lines_of(check))]
-    sizes = [max(map(len, column)) for column in zip(*body, strict=True)]
-    return "\n".join(
-        [
-            head(check),
-            *(
-                "  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip()
-                for line in body
-            ),
-        ]
-    )
+    return "\n".join([head(check), *aligned([HEADER, *map(cells, lines_of(check))])])
 
 
 def head(check: CoordinateCheck) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from widthwise.measure.epsilon_report import EpsilonReport, EpsilonRow
 from widthwise.measure.epsilon_verdict import EpsilonVerdict
 from widthwise.scaling.role_decision import numberless
+from widthwise.text_table import aligned
 
 HEADER = ("tensor", "role", "epsilon", "touched", "below", "median / epsilon", "median", "v = 0", "verdict")
 PLANNED = "by the plan"
@@ -28,11 +29,7 @@ def table(report: EpsilonReport) -> str:
     lines = [_header(report)]
     lines += [_cells(report, name, row) for name, row in lines_of(report.rows)]
     lines += [_cells(report, f"all {row.role} ({row.tensors})", row) for row in report.roles]
-    sizes = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    body = [
-        "  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip() for line in lines
-    ]
-    return "\n".join([head(report), *body])
+    return "\n".join([head(report), *aligned(lines)])
 
 
 def head(report: EpsilonReport) -> str:

@@ -11,6 +11,7 @@ from widthwise.scaling.axis import Axis
 from widthwise.scaling.growth import Growth
 from widthwise.scaling.initializers import InitializerFit
 from widthwise.scaling.role_decision import numberless, shape_text
+from widthwise.text_table import aligned
 from widthwise.theory import Role
 
 
@@ -109,11 +110,9 @@ class ModelDescription:
         for (pattern, *cells, remark), names in groups.items():
             lines.append((names[0] if len(names) == 1 else f"{pattern} (x{len(names)})", *cells))
             remarks.append(remark)
-        sizes = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join(
-            "  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip()
-            + (f"  # {remark}" if remark else "")
-            for line, remark in zip(lines, remarks, strict=True)
+            line + (f"  # {remark}" if remark else "")
+            for line, remark in zip(aligned(lines), remarks, strict=True)
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import fields
 from widthwise.scaling.initializers import InitializerFit
 from widthwise.scaling.role_decision import numberless
 from widthwise.scaling.scaling_plan import PlanRow, ScalingPlan
+from widthwise.text_table import aligned
 from widthwise.theory import Role, RoleExponents
 
 HEADER = ("tensor", "role", "init", "rate", "epsilon", "decay", "b", "c", "g", "rule", "decided by")
@@ -21,11 +22,9 @@ def plan_table(plan: ScalingPlan) -> str:
     for (pattern, *cells, remark), names in groups.items():
         lines.append((names[0] if len(names) == 1 else f"{pattern} (x{len(names)})", *cells))
         remarks.append(remark)
-    sizes = [max(map(len, column)) for column in zip(*lines, strict=True)]
     body = [
-        "  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip()
-        + (f"  # {remark}" if remark else "")
-        for line, remark in zip(lines, remarks, strict=True)
+        line + (f"  # {remark}" if remark else "")
+        for line, remark in zip(aligned(lines), remarks, strict=True)
     ]
     return "\n".join([_head(plan), *plan.notes, *body])
 

@@ -1,19 +1,17 @@
 """An estimate of a study for people, and as JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from textwrap import wrap
 from typing import Any
 
 from widthwise.study.estimate import ShapeEstimate, StudyEstimate
 from widthwise.study.fit import LAUNCH_SECONDS, SHARDED_SHARE, START_SECONDS
 from widthwise.study.fit_wide import BLOCK_SECONDS, TRIAL_SECONDS
+from widthwise.text_table import aligned, folded
 
 KIND, VERSION = "widthwise study estimate", 1
 GIB = 2**30
-LEAST_COLUMNS = 40
-"""Sentences are not folded to fewer."""
 COLUMNS = (
     "width",
     "parameters",
@@ -90,23 +88,21 @@ def estimate_lines(
         lines.append(f"  {_amount(estimate.hours / gpus / 24)} days on {gpus:,} GPUs, none of them ever idle")
     several = several_gpus(estimate)
     return [
-        *(lines if columns is None else [part for line in lines for part in _folded(line, columns)]),
+        *_folded(lines, columns),
         "",
         *_table(estimate, columns),
         "",
-        *([*_sentences(several, columns), ""] if several else []),
-        *_sentences(assumptions(estimate), columns),
+        *([*_folded(map(_sentence, several), columns), ""] if several else []),
+        *_folded(map(_sentence, assumptions(estimate)), columns),
     ]
 
 
-def _sentences(lines: Sequence[str], columns: int | None) -> list[str]:
-    said = [f"  {line}." for line in lines]
-    return said if columns is None else [part for line in said for part in _folded(line, columns)]
+def _sentence(line: str) -> str:
+    return f"  {line}."
 
 
-def _folded(line: str, columns: int) -> list[str]:
-    """A line at its words; an empty one stays."""
-    return wrap(line, max(columns, LEAST_COLUMNS), subsequent_indent="    ", break_on_hyphens=False) or [""]
+def _folded(lines: Iterable[str], columns: int | None) -> list[str]:
+    return [part for line in lines for part in folded(line, columns, indent="    ")]
 
 
 def several_gpus(estimate: StudyEstimate) -> list[str]:
@@ -140,16 +136,12 @@ def _instead(shape: ShapeEstimate) -> str:
 def _table(estimate: StudyEstimate, columns: int | None) -> list[str]:
     widths = sorted({shape.width for shape in estimate.shapes})
     rows = [COLUMNS, *(_row(estimate, [s for s in estimate.shapes if s.width == w]) for w in widths)]
-    whole = _aligned(rows)
+    whole = aligned(rows, right=True)
     if columns is None or len(whole[0]) <= columns:
         return whole
     cut = COLUMNS.index("trials")
-    return [*_aligned([row[:cut] for row in rows]), "", *_aligned([(row[0], *row[cut:]) for row in rows])]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(text.rjust(size) for text, size in zip(row, sizes, strict=True)) for row in rows]
+    parts = [row[:cut] for row in rows], [(row[0], *row[cut:]) for row in rows]
+    return [*aligned(parts[0], right=True), "", *aligned(parts[1], right=True)]
 
 
 def _row(estimate: StudyEstimate, shapes: Sequence[ShapeEstimate]) -> tuple[str, ...]:

@@ -3,13 +3,11 @@
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from textwrap import fill
 
 from widthwise.study.measured_rates import MeasuredStore
+from widthwise.text_table import aligned, folded
 from widthwise.theory import ALIGNMENTS, MeasuredAlignment, MeasuredExponent, RateInterval
 
-LEAST_COLUMNS = 40
-"""Sentences are not folded to fewer."""
 HEADER = ("layer", "alpha", "omega", "u", "c", *ALIGNMENTS)
 
 
@@ -21,14 +19,11 @@ def measured_text(found: MeasuredStore, *, columns: int | None = None) -> str:
         columns: of the terminal: sentences are folded to them, and a wider table stands in parts; None for no limit.
     """
     lines = [HEADER, *_role_lines(found), *_layer_lines(found)]
-    body = _aligned(lines)
+    body = aligned(lines)
     if columns is not None and max(map(len, body)) > columns:
-        body = [line for part in _parts(lines) for line in (*_aligned(part), "")][:-1]
-    head, last = list(_head(found)), f"{found.nearest}."
-    if columns is not None:
-        columns = max(columns, LEAST_COLUMNS)
-        head, last = [fill(line, columns, subsequent_indent="  ") for line in head], fill(last, columns)
-    return "\n".join([*head, "", *body, "", last])
+        body = [line for part in _parts(lines) for line in (*aligned(part), "")][:-1]
+    head = [part for line in _head(found) for part in folded(line, columns, indent="  ")]
+    return "\n".join([*head, "", *body, "", *folded(f"{found.nearest}.", columns)])
 
 
 def _parts(lines: Sequence[Sequence[str]]) -> Iterator[Sequence[Sequence[str]]]:
@@ -37,13 +32,6 @@ def _parts(lines: Sequence[Sequence[str]]) -> Iterator[Sequence[Sequence[str]]]:
     for first in range(1, presets, 2):
         yield [(line[0], *line[first : first + 2]) for line in lines]
     yield [(line[0], *line[presets:]) for line in lines if any(line[presets:])]
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    sizes = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip() for line in lines
-    ]
 
 
 def _head(found: MeasuredStore) -> Iterator[str]:
