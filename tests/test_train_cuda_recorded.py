@@ -175,6 +175,7 @@ def test_what_does_not_fit_goes_on_in_parts_that_do(tmp_path: Path) -> None:
         seeds: [0]
         training: {{steps: 24, batch: 16, precision: bfloat16}}
         corpus: {text}
+        epochs: 2
         """
     )
     with pytest.warns(UserWarning, match="do not fit on the device together"):
