@@ -13,6 +13,10 @@ from torch.nn import functional as F
 from check_breaks import BREAKS, Planner, changes_plan
 from check_models import Llama, Mlp, mlp_batch, mlp_loss, next_token, tokens
 from widthwise.measure import CoordinateCheck, Quantity, Verdict, coordinate_check, plan_ladder
+from widthwise.measure.expectation import Runs
+from widthwise.measure.feature_rows import growth_allowed
+from widthwise.measure.slope import SlopeInterval
+from widthwise.measure.verdict import CheckRow
 from widthwise.scaling import Rule
 from widthwise.theory import (
     ADAM,
@@ -366,3 +370,19 @@ def test_divergence_is_a_failure_and_no_slope() -> None:
     check = coordinate_check(Mlp, mlp_batch(), diverging, plan=plan, widths=SMALL, seeds=2, learning_rate=0.1)
     assert check.verdict is Verdict.FAIL
     assert "not finite" in check.row("update", "second.weight").reason
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.2, 0.6, Verdict.REPORTED), (0.35, 0.63, Verdict.UNDECIDED), (0.61, 0.7, Verdict.FAIL)],
+)
+def test_the_growth_of_standard_logits_fails_only_where_it_lies_beyond(
+    low: float, high: float, verdict: Verdict
+) -> None:
+    """Under the standard readout (a + b = 1/2) logits may grow by n^(1/2), and a margin of 0.1."""
+    plan = plan_ladder(Mlp, base_width=32, parameterization=STANDARD, optimizer=ADAM, alignment=FULL)(32)
+    slope = SlopeInterval((low + high) / 2, low, high)
+    judged = Verdict.FAIL if low > 0.1 else Verdict.UNDECIDED
+    row = CheckRow(Quantity.CHANGE, "head", 1, "", 0.0, True, 0.1, slope, (), judged)
+    assert growth_allowed(row, Runs({32: plan}, {}, {}), grows=False).verdict is verdict
+    assert growth_allowed(row, Runs({32: plan}, {}, {}), grows=True).verdict is judged

@@ -90,6 +90,19 @@ def test_a_tensor_that_acts_through_others_is_told_from_one_that_does_not() -> N
     assert local["unused.weight"] is False  # its nearest called module is the model
 
 
+def test_a_parametrization_makes_weights_and_no_activations() -> None:
+    """Its modules are called with weights: their outputs are no features, and its tensors act where the weight does."""
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(5, 3, bias=False)))
+    x = torch.randn(7, 5)
+    assert list(record(model, lambda: model(x)).features) == ["0"]
+    sites = find_sites(model, called_modules(model, lambda: model(x)))
+    assert {site.module for site in sites.values() if site is not None and site.local} == {"0"}
+    held = {name.removeprefix("0."): p.detach() for name, p in model.named_parameters()}
+    gain = "parametrizations.weight.original0"
+    doubled = module_output(model[0], ((x,), {}), held | {gain: 2 * held[gain]})
+    assert torch.allclose(doubled, 2 * model(x).double(), atol=1e-5)  # float32 beside float64
+
+
 @pytest.mark.parametrize(
     ("module", "z", "name", "product"),
     [

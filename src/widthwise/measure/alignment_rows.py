@@ -9,12 +9,9 @@ from torch import Tensor
 from widthwise.measure.alignment_passes import Passes
 from widthwise.measure.alignment_processes import SummedLayer
 from widthwise.measure.alignment_report import AlignmentReport, LayerAlignment, LookedUp, Unmeasured
-from widthwise.measure.recorder import rms
+from widthwise.measure.recorder import PARAMETRIZED, rms
 from widthwise.measure.spectral_norm import spectral_norm
 from widthwise.theory import MATRIX_ROLES, Role
-
-PARAMETRIZED = "parametrizations"
-"""What `torch.nn.utils.parametrize` puts into the name of a tensor that it took the place of."""
 
 REASONS = {
     "convolution": "a transposed convolution: how many entries an output sums over depends on where it lies",

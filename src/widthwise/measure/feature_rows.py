@@ -30,7 +30,7 @@ def feature_rows(runs: Runs, margins: Margins) -> list[CheckRow]:
             key.quantity, key.name, key.step, widths=runs.widths, values=values, theory=theory,
             margin=margins.feature if start else margins.growth, bound=not (start and grows),
         )  # fmt: skip
-        rows.append(found if start else _allowed(found, runs, grows=grows))
+        rows.append(found if start else growth_allowed(found, runs, grows=grows))
     return rows
 
 
@@ -68,7 +68,7 @@ def _nearest_feature(runs: Runs, module: str) -> float:
     return round(2 * slope_interval(runs.widths, values).estimate) / 2
 
 
-def _allowed(row: CheckRow, runs: Runs, *, grows: bool) -> CheckRow:
+def growth_allowed(row: CheckRow, runs: Runs, *, grows: bool) -> CheckRow:
     """Growth that the plan's choices allow is reported by its name."""
     if row.slope is None or not grown(row):
         return row
@@ -78,6 +78,8 @@ def _allowed(row: CheckRow, runs: Runs, *, grows: bool) -> CheckRow:
         return replace(row, verdict=Verdict.REPORTED, reason=why)
     readout = plan.parameterization.readout
     slack = 1 - float(readout.a + readout.b)
-    if not grows and row.slope.high <= slack + row.margin:
-        return replace(row, verdict=Verdict.REPORTED, reason=f"grows: {HARMLESS}")
-    return row
+    if grows or slack <= 0 or row.slope.low > slack + row.margin:
+        return row
+    bears = row.slope.high <= slack + row.margin
+    why = f"grows: {HARMLESS}" + ("" if bears else f", up to n^{slack:g}")
+    return replace(row, verdict=Verdict.REPORTED if bears else Verdict.UNDECIDED, reason=why)

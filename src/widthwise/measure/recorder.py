@@ -1,12 +1,15 @@
 """What a forward pass computes in every module: recorded by hooks that exist only while it runs."""
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+PARAMETRIZED = "parametrizations"
+"""What `torch.nn.utils.parametrize` puts into the name of a tensor that it took the place of."""
 
 INPUT = " input"
 """What is appended to a module's name for a tensor that enters it."""
@@ -40,6 +43,18 @@ def rms(tensor: Tensor) -> float:
     return (square / tensor.numel()) ** 0.5
 
 
+def acting_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that make activations: those of a parametrization make weights of tensors, whatever the data.
+
+    Example:
+        >>> model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)))
+        >>> [name for name, _ in acting_modules(model)], len(list(model.named_modules()))
+        (['', '0'], 5)
+    """
+    modules = cast("Iterable[tuple[str, nn.Module]]", model.named_modules())
+    return ((name, module) for name, module in modules if PARAMETRIZED not in name.split("."))
+
+
 def called_modules(model: nn.Module, forward: Callable[[], object]) -> frozenset[str]:
     """The names of the modules that a forward pass calls."""
     found: set[str] = set()
@@ -47,7 +62,7 @@ def called_modules(model: nn.Module, forward: Callable[[], object]) -> frozenset
     def note(name: str) -> Callable[..., None]:
         return lambda *_: found.add(name)
 
-    handles = [module.register_forward_pre_hook(note(name)) for name, module in model.named_modules()]
+    handles = [module.register_forward_pre_hook(note(name)) for name, module in acting_modules(model)]
     try:
         with torch.no_grad():
             forward()
@@ -103,7 +118,7 @@ def _recording(model: nn.Module, inputs_of: frozenset[str]) -> Generator[Recordi
 
     handles = []
     try:
-        for name, module in model.named_modules():
+        for name, module in acting_modules(model):
             if name in inputs_of:
                 handles.append(module.register_forward_pre_hook(before(name), with_kwargs=True))
             handles.append(module.register_forward_hook(after(name)))
