@@ -88,7 +88,9 @@ def reasons(report: AlignmentReport) -> dict[str, str]:
 
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # importing torch's own compiler
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")  # off on purpose: see EXACT
-@pytest.mark.filterwarnings("ignore:The CUDA Graph is empty:UserWarning")  # torch keeps a pool alive by such a one
+@pytest.mark.filterwarnings(
+    "ignore:The CUDA Graph is empty:UserWarning"
+)  # torch keeps a pool alive by such a one
 @pytest.mark.parametrize("kind", ["eager", "compiled", "cuda graphs"])
 def test_float32_equals_float64_on_the_host(
     kind: str, trained: tuple[nn.Module, Snapshot, Tensor], expected: AlignmentReport
