@@ -150,6 +150,15 @@ def test_numbers_out_of_range(name: str, value: float) -> None:
         plan_for().param_groups(mlp(64), **{"learning_rate": 0.1, name: value})
 
 
+def test_text_in_the_place_of_a_value() -> None:
+    """As a YAML file gives 1e-3, and as the command line names a policy."""
+    plan, model = plan_of(mlp), fresh(mlp, 64)
+    with pytest.raises(ValueError, match=r"learning_rate is the text '1e-3'; give a number \(in YAML 1.0e-3"):
+        plan.param_groups(model, learning_rate="1e-3")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="policy is 'independent'; give INDEPENDENT, COUPLED or Timescale"):
+        plan.param_groups(model, learning_rate=1e-3, policy="independent")  # type: ignore[arg-type]
+
+
 def test_a_plan_for_two_optimizers_needs_a_word() -> None:
     plan = plan_of(mlp, optimizer=MUON)
     model = mlp(64)

@@ -367,3 +367,18 @@ def test_any_width_is_reached_from_one_description(description) -> None:
     plan = plan_from(description, width=1024, base_width=16, parameterization=STANDARD, optimizer=ADAM)
     assert plan.rows["2.weight"].shape == (1024, 1024)
     assert plan.rows["2.weight"].rate == 1 / 64
+
+
+def test_values_not_names() -> None:
+    """Refused before anything is built."""
+    asked = {"width": 64, "base_width": 16, "parameterization": STANDARD, "optimizer": ADAM}
+    for wrong, message in (
+        ({"parameterization": "standard"}, r"'standard'; give .* theory.PARAMETERIZATIONS\['standard'\]"),
+        ({"optimizer": "adamw"}, r"optimizer is 'adamw'; give a value, such as .* OPTIMIZER_RULES\['sgd'\]"),
+        ({"alignment": 1}, r"alignment is 1; give a value, such as .* ALIGNMENTS\['full'\]"),
+        ({"width": 64.0}, r"width is 64.0, no whole number"),
+    ):
+        with pytest.raises(ValueError, match=message.replace(" .* ", ".*")):
+            make_plan(None, **{**asked, **wrong})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"build is a Sequential, a model of one width; give the function"):
+        make_plan(mlp(64), **asked)  # type: ignore[arg-type]

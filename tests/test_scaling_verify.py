@@ -11,7 +11,7 @@ from torch.optim import lr_scheduler
 
 from plan_models import gpt2
 from plan_training import adamw, fresh, mlp, plan_of, planned, train
-from widthwise.optim import Adafactor
+from widthwise.optim import Adafactor, AdamAtan2, WeightDecay
 from widthwise.scaling import ScalingPlan
 from widthwise.theory import ADAFACTOR, ADAM, ADAM_ATAN2, MUP, RMSPROP, SGD, OptimizerRule
 
@@ -147,6 +147,19 @@ def test_a_penalty_that_adam_divides_is_no_decay(optimizer: type) -> None:
     if optimizer is not torch.optim.Adamax:
         groups = plan.param_groups(mlp(64), learning_rate=1e-2, weight_decay=0.1)
         plan.verify(optimizer(groups, decoupled_weight_decay=True))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "decay"), [(torch.optim.AdamW, 0.1), (AdamAtan2, WeightDecay.independent(1e-4))]
+)
+def test_a_decay_that_the_groups_leave_out(optimizer: type, decay: object) -> None:
+    """PyTorch uses a constructor's decay only for groups that have none, and a plan's groups say 0."""
+    plan, model = plan_for(), fresh(mlp, 64)
+    without = plan.param_groups(model, learning_rate=0.1)
+    plan.verify(optimizer(without))  # torch's default of 0.01 is nobody's wish
+    with pytest.raises(ValueError, match=r"was given weight_decay=.* give it to plan.param_groups"):
+        plan.verify(optimizer(plan.param_groups(model, learning_rate=0.1), weight_decay=decay))
+    plan.verify(optimizer(plan.param_groups(model, learning_rate=0.1, weight_decay=0.1), weight_decay=decay))
 
 
 def test_groups_that_were_made_otherwise() -> None:

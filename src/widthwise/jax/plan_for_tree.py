@@ -12,6 +12,7 @@ from widthwise.jax.tree_skeletons import Init, draw_tree_pair, read_tree_skeleto
 from widthwise.scaling import Axis, Growth, ModelDescription, Rule, ScalingPlan, plan_from
 from widthwise.scaling.describe import AxesOf, describe_skeletons
 from widthwise.scaling.module_rules import ModuleAxes
+from widthwise.scaling.plan_settings import check_settings
 from widthwise.scaling.plan_widths import shape_widths, small_widths_of
 from widthwise.scaling.skeleton import Parameter, Skeleton
 from widthwise.theory import FULL, AnyAlignment, OptimizerRule, Parameterization
@@ -108,8 +109,12 @@ def plan_for_tree(
         >>> {name: (row.role.value, row.init, row.rate) for name, row in plan.rows.items()}
         {'first.kernel': ('embedding', 1.0, 1.0), 'last.kernel': ('readout', 1.0, 0.25)}
     """
-    if width < 1 or base_width < 1:
-        raise ValueError(f"width {width} and base width {base_width} must both be at least 1")
+    check_settings(
+        {"width": width, "base width": base_width},
+        parameterization=parameterization,
+        optimizer=optimizer,
+        alignment=alignment,
+    )
     shapes_at = shape_widths(widths, base_width, width)
 
     def read(every: Sequence[int], real: Sequence[int]) -> tuple[Skeleton, ...]:

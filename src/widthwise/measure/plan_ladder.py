@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from widthwise.scaling import Rule, ScalingPlan, describe, plan_from
+from widthwise.scaling.plan_settings import check_settings
 from widthwise.scaling.plan_widths import shape_widths, small_widths
 from widthwise.theory import FULL, AnyAlignment, OptimizerRule, Parameterization
 
@@ -35,8 +36,12 @@ def plan_ladder(
         >>> plan(128).width, plan(256).rows["weight"].role.value
         (128, 'embedding')
     """
-    if base_width < 1:
-        raise ValueError(f"base width {base_width} must be at least 1")
+    check_settings(
+        {"base width": base_width},
+        parameterization=parameterization,
+        optimizer=optimizer,
+        alignment=alignment,
+    )
     shapes_at = shape_widths(widths, base_width)
     drawn_at = (
         small_widths(build, base_width, shapes_at) if initializer_widths is None else initializer_widths

@@ -6,6 +6,7 @@ factors; `verify` can tell whether they were kept.
 """
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from math import isclose
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,10 @@ def param_groups(
         parameter_floor=0.0 if parameter_floor is None else parameter_floor,
     )
     _check_rule(plan, rule)
+    if not isinstance(policy, WeightDecay):
+        raise ValueError(
+            f"policy is {policy!r}; give INDEPENDENT, COUPLED or Timescale(steps) of widthwise.scaling"
+        )
     parameters = dict(model.named_parameters())
     rows = rows_of(plan.rows, model)
     check_shapes(parameters, rows, plan.width)
@@ -134,8 +139,10 @@ def _check_rule(plan: ScalingPlan, rule: str | None) -> None:
         raise ValueError(f"no tensor of the plan follows the rule {rule!r}; its rules are {', '.join(rules)}")
 
 
-def _check(**numbers: float) -> None:
+def _check(**numbers: float | str) -> None:
     for name, value in numbers.items():
+        if isinstance(value, str):  # as YAML reads a number without a point
+            raise ValueError(f"{name} is the text {value!r}; give a number (in YAML 1.0e-3, not 1e-3)")
         if not 0 <= value < float("inf"):
             raise ValueError(f"{name} = {value} must be finite and not below 0")
 
@@ -152,8 +159,9 @@ def verify(plan: ScalingPlan, optimizer: "Optimizer", model: "nn.Module | None" 
     Raises:
         ValueError: an optimizer whose update follows another rule, or not the rate it is given; rates relative to the
             weights where the plan's are not, or the other way round; a decay added to the gradient by an optimizer that
-            divides by the gradient's size; groups without names; tensors that the plan does not know, or that are under
-            another name than the model's; rates that no longer stand in the plan's proportion.
+            divides by the gradient's size, or given to the optimizer, where its groups' own stands; groups without
+            names; tensors that the plan does not know, or that are under another name than the model's; rates that no
+            longer stand in the plan's proportion.
     """
     inner = getattr(optimizer, "optimizer", optimizer)
     groups = [group for group in inner.param_groups if group["params"]]
@@ -172,6 +180,7 @@ def verify(plan: ScalingPlan, optimizer: "Optimizer", model: "nn.Module | None" 
     _check_class(inner, rules)
     _check_scaling(plan, groups)
     _check_decay(inner, groups)
+    _check_ignored(inner, groups)
     _check_rates(plan, groups)
     if model is not None:
         _check_tensors(plan, groups, rules, model)
@@ -215,6 +224,24 @@ def _check_decay(optimizer: "Optimizer", groups: Sequence[Mapping[str, Any]]) ->
             f"{classes[0]} adds its weight decay to the gradient and divides both by the gradient's size, so no "
             "policy's product holds; use AdamW, decoupled_weight_decay=True where the class has it, or no decay"
         )
+
+
+def _check_ignored(optimizer: "Optimizer", groups: Sequence[Mapping[str, Any]]) -> None:
+    """A decay that was given to the optimizer's constructor: the groups say their own, 0 where none was asked for."""
+    given: object = optimizer.defaults.get("weight_decay")
+    own = signature(type(optimizer).__init__).parameters.get("weight_decay")
+    if own is None or given == own.default or not _decays(given):
+        return
+    if not any(_decays(group.get("weight_decay")) for group in groups):
+        raise ValueError(
+            f"{type(optimizer).__name__} was given weight_decay={given}, and no tensor decays: the groups bring their "
+            "own, which is 0; give it to plan.param_groups(..., weight_decay=...), as rate times decay a step"
+        )
+
+
+def _decays(value: object) -> bool:
+    """Whether a decay takes anything away: a number, or `widthwise.optim`'s pair of them."""
+    return bool(value) if isinstance(value, float | int | None) else any(vars(value).values())
 
 
 def _check_rates(plan: ScalingPlan, groups: Sequence[Mapping[str, Any]]) -> None:

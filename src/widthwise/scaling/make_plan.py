@@ -18,6 +18,7 @@ from widthwise.scaling.axis import Axis
 from widthwise.scaling.description import ModelDescription, TensorDescription
 from widthwise.scaling.growth import GrowthKind
 from widthwise.scaling.parameter_names import without_wrappers
+from widthwise.scaling.plan_settings import check_settings
 from widthwise.scaling.rules import Rule
 from widthwise.scaling.scaling_plan import PlanRow, ScalingPlan
 from widthwise.scaling.tied import as_embedding, resolve_ties
@@ -81,8 +82,12 @@ def make_plan(
     from widthwise.scaling.describe import describe
     from widthwise.scaling.plan_widths import shape_widths, small_widths
 
-    if width < 1 or base_width < 1:
-        raise ValueError(f"width {width} and base width {base_width} must both be at least 1")
+    check_settings(
+        {"width": width, "base width": base_width},
+        parameterization=parameterization,
+        optimizer=optimizer,
+        alignment=alignment,
+    )
     shapes_at = shape_widths(widths, base_width, width)
     drawn_at = (
         small_widths(build, base_width, shapes_at) if initializer_widths is None else initializer_widths

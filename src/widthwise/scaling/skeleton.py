@@ -64,8 +64,9 @@ def read_skeletons(
         real_widths: ascending, built on the CPU if the meta device refuses the smallest of `widths`.
 
     Raises:
-        ValueError: the factory returns no module, a module without parameters, or one with a tensor that is created
-            lazily. What the factory itself raises in a real build, or at a later width, passes through.
+        ValueError: a model in the place of the factory; the factory returns no module, a module without parameters, or
+            one with a tensor that is created lazily. What the factory itself raises in a real build, or at a later
+            width, passes through.
 
     Example:
         >>> from torch import nn
@@ -74,7 +75,13 @@ def read_skeletons(
         ((16, 4), 'meta')
     """
     import torch
+    from torch import nn
 
+    if isinstance(build, nn.Module):
+        kind = type(build).__name__
+        raise ValueError(
+            f"build is a {kind}, a model of one width; give the function of the width that makes it"
+        )
     try:
         with torch.device(META):
             first = _build(build, widths[0])
