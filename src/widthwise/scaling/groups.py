@@ -99,10 +99,7 @@ def param_groups(
         parameter_floor=0.0 if parameter_floor is None else parameter_floor,
     )
     _check_rule(plan, rule)
-    if not isinstance(policy, WeightDecay):
-        raise ValueError(
-            f"policy is {policy!r}; give INDEPENDENT, COUPLED or Timescale(steps) of widthwise.scaling"
-        )
+    _check_policy(policy)
     parameters = dict(model.named_parameters())
     rows = rows_of(plan.rows, model)
     check_shapes(parameters, rows, plan.width)
@@ -145,6 +142,13 @@ def _check(**numbers: float | str) -> None:
             raise ValueError(f"{name} is the text {value!r}; give a number (in YAML 1.0e-3, not 1e-3)")
         if not 0 <= value < float("inf"):
             raise ValueError(f"{name} = {value} must be finite and not below 0")
+
+
+def _check_policy(policy: object) -> None:
+    if not isinstance(policy, WeightDecay):
+        raise ValueError(
+            f"policy is {policy!r}; give INDEPENDENT, COUPLED or Timescale(steps) of widthwise.scaling"
+        )
 
 
 def verify(plan: ScalingPlan, optimizer: "Optimizer", model: "nn.Module | None" = None) -> None:

@@ -1,4 +1,4 @@
-"""What a plan is asked for, checked before anything is built: whole widths, and the theory's values, not their names."""
+"""What a plan is asked for, checked before anything is built: whole widths, and values of the theory, not names."""
 
 from collections.abc import Mapping
 
