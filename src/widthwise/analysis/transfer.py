@@ -1,5 +1,6 @@
 """The analysis of one table, from runs to verdicts."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ MARGIN = 0.01
 """The relative loss below which giving it up counts as transfer, unless asked otherwise."""
 LEVEL = 0.95
 """The level of intervals, unless asked otherwise."""
+
+_MOST_NAMED = 12  # prescriptions that a note names one by one
 
 
 def transfer(
@@ -149,9 +152,11 @@ def _notes(fitted: FittedTable) -> tuple[str, ...]:
     shared = len(bracketed) - len(distinct_fits(every_fit))
     if shared:
         notes.append(f"{shared} of {len(bracketed)} optima repeat the same runs; the noise counts them once.")
-    largest = {fits[-1].cell.width for fits in prescriptions.values()}
+    largest = Counter(fits[-1].cell.width for fits in prescriptions.values())
     if len(largest) > 1:
         listed = ", ".join(f"{name}: {fits[-1].cell.width}" for name, fits in prescriptions.items())
+        if len(prescriptions) > _MOST_NAMED:
+            listed = ", ".join(f"{count} at {width}" for width, count in sorted(largest.items()))
         notes.append(f"Prescriptions end at different widths ({listed}), each judged at its own largest.")
     return tuple(notes)
 

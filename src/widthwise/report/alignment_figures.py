@@ -44,7 +44,9 @@ def _over_training(data: PageData, role: Role) -> Figure | None:
     views = sorted({row["view"] for row in rows}, key=lambda view: (view != EXPONENT, _width_of(view)))
     chosen = views[0] if views[0] == EXPONENT else views[-1]
     steps = [row["x"] for row in rows]
-    x = alt.X("x:Q", title="step", axis=alt.Axis(tickCount=5), scale=_scale(min(steps), max(steps)))
+    measured = sorted(set(steps))
+    axis = alt.Axis(tickCount=5) if len(measured) > 5 else alt.Axis(values=measured, labelOverlap="greedy")
+    x = alt.X("x:Q", title="step", axis=axis, scale=_scale(min(steps), max(steps)))
     title = "alignment"
     base = alt.Chart().encode(x=x, y=_y(rows, title), color=_colour())
     chart = _layers(base, title=title, name=f"alignment_{role}_zoom").transform_filter(
@@ -200,8 +202,8 @@ def _layers(base: alt.Chart, *, title: str, name: str) -> alt.LayerChart:
     values = of_kind(base, "value")
     references = of_kind(alt.Chart().encode(y=alt.Y("value:Q", title=title)), "reference")
     layers: list[alt.Chart] = [
-        references.mark_rule(strokeDash=[4, 4], strokeWidth=1, opacity=0.8),
         values.mark_area(clip=True, opacity=0.16).encode(y=alt.Y("low:Q", title=title), y2="high:Q"),
+        references.mark_rule(strokeDash=[4, 4], strokeWidth=1, opacity=0.8),
         values.mark_line(clip=True, strokeWidth=2),
         values.mark_circle(clip=True, size=30, opacity=1).encode(tooltip=tips(*_TIPS)),
     ]

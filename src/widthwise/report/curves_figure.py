@@ -1,6 +1,8 @@
 """Training curves, one panel per prescription, the width chosen by the reader."""
 
 import math
+from itertools import groupby
+from statistics import median
 
 import altair as alt
 
@@ -10,8 +12,9 @@ from widthwise.report.page_data import PageData, TrainingCurve
 from widthwise.report.ticks import all_dyadic, rate_ticks
 
 _MOST_CURVES = 300
-_CURVES_EACH = 12  # of a prescription, where there are so many that all of them together would be more
+_CURVES_EACH = 16  # of a prescription, where there are so many that all of them together would be more
 _MOST_POINTS = 100
+_ABOVE = 1.25  # times the typical first loss
 _HEIGHT = 230
 
 
@@ -32,6 +35,8 @@ def curves_figure(data: PageData) -> Figure | None:
     ]
     if max(len(curve.steps) for curve in curves) > _MOST_POINTS:
         caption.append(f"At most {_MOST_POINTS} evenly spaced steps of each run are drawn.")
+    if any(max(row["loss"]) > _cap(rows) for row in rows):
+        caption.append(f"Losses above {_cap(rows):.3g} are cut off.")
     count = max(len(usable), (data.curve_count or 0) - (len(data.curves) - len(usable)))
     if len(curves) < count:
         caption.append(f"{len(curves)} of {count} runs are drawn, the first seeds before the others.")
@@ -55,11 +60,18 @@ def _seed_first(curve: TrainingCurve) -> tuple[int, str, int, float]:
 
 def _spread(curves: list[TrainingCurve], most: int) -> list[TrainingCurve]:
     """At most so many curves: whole seeds as long as they fit, then evenly spaced ones of the next."""
-    if len(curves) <= most:
-        return curves
-    return (
-        curves[:most] if curves[0].seed != curves[most - 1].seed else curves[:: math.ceil(len(curves) / most)]
-    )
+    chosen: list[TrainingCurve] = []
+    for _, group in groupby(curves, key=lambda curve: curve.seed):
+        own, room = list(group), most - len(chosen)
+        if room > 0:
+            chosen += own[:: math.ceil(len(own) / room)]
+    return chosen
+
+
+def _cap(rows: list[Row]) -> float:
+    """The highest loss shown: that before training, unless a few runs begin or climb far above all others."""
+    first = [row["loss"][0] for row in rows]
+    return min(max(first), _ABOVE * median(first))
 
 
 def _row(curve: TrainingCurve, order: int) -> Row:
@@ -77,7 +89,7 @@ def _row(curve: TrainingCurve, order: int) -> Row:
 
 
 def _layers(rows: list[Row], curves: list[TrainingCurve], widths: list[int]) -> alt.LayerChart:
-    low, high = min(min(row["loss"]) for row in rows), max(row["loss"][0] for row in rows)
+    low, high = min(min(row["loss"]) for row in rows), _cap(rows)
     span = max(high - low, 1e-6)
     losses = alt.Scale(domain=[low - 0.03 * span, low + 1.05 * span], nice=False, zero=False)
     width = alt.param(

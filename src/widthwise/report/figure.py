@@ -1,8 +1,9 @@
 """A figure: one Altair chart with its name, its caption, its description, and the specifications made of it."""
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 
@@ -112,6 +113,13 @@ def tips(*names: str) -> list[alt.Tooltip]:
     return [alt.Tooltip(f"{name}:N") for name in names]
 
 
-def zoom(name: str) -> alt.Parameter:
-    """Pan by dragging and zoom with shift and wheel, so that scrolling the page stays scrolling the page."""
-    return alt.selection_interval(name=name, bind="scales", zoom="wheel![event.shiftKey]")
+def zoom(name: str, *, along: Sequence[Literal["x", "y"]] = ("x", "y")) -> alt.Parameter:
+    """Pan by dragging and zoom with shift and wheel, so that scrolling the page stays scrolling the page.
+
+    Args:
+        name: of the parameter.
+        along: the axes that move, in all panels together: those that the panels share.
+    """
+    return alt.selection_interval(
+        name=name, bind="scales", encodings=list(along), zoom="wheel![event.shiftKey]"
+    )

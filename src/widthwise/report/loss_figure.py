@@ -1,18 +1,25 @@
 """Loss against learning rate: one panel per prescription, one line per width, the optimum on each."""
 
+import math
+
 import altair as alt
 
 from widthwise.analysis.result import CellStatus
+from widthwise.report.equal_span import RateAxis, frame_layer, rate_axis, stretched
 from widthwise.report.figure import ROWS, Figure, Row, in_panels, of_kind, tips, zoom
 from widthwise.report.loss_rows import loss_rows
 from widthwise.report.numbers import plural, significant
 from widthwise.report.page_data import PageData
 from widthwise.report.strip import STRIP_ROW, STRIP_TOP
-from widthwise.report.ticks import all_dyadic, rate_ticks, round_ticks
+from widthwise.report.ticks import all_dyadic, round_ticks
 from widthwise.report.valley import Valley, find_valley
 from widthwise.report.words import level_text
 
 _HEIGHT = 230  # of the valley; the strip comes on top
+_MARGIN = 0.4  # octaves beside the rates
+_MARK = 0.25  # octaves to each side of a mark, which is cut otherwise
+_BESIDE = 1.6  # the same where each panel has an axis of its own
+_SPANS = "Each panel has rates of its own on its axis, and all span as many octaves; runs further out are not drawn."
 _X_TITLE, _Y_TITLE = "base learning rate", "final loss, mean over seeds"
 _SHAPES = {
     CellStatus.BRACKETED.value: "diamond",
@@ -36,31 +43,53 @@ def loss_figure(data: PageData) -> Figure | None:
     widths = sorted({cell.width for cell in cells})
     rates = sorted({point.rate for cell in cells for point in cell.points})
     rows = loss_rows(data.analysis, valley, widths)
+    axis, rows = _on_an_axis(rows)
     strip = STRIP_ROW * len(widths) + STRIP_TOP if any(row["kind"] == "mark" for row in rows) else 0
-    layers = _layers(_x(rates), _y(valley, strip), widths, strip)
+    layers = _layers(_x(axis, rates), _y(valley, strip), widths, strip, framed=bool(axis.frames))
     return Figure(
         name="loss-against-rate",
         title="Loss against learning rate",
-        caption=_caption(data, valley, rows),
+        caption=(*_caption(data, valley, rows), *((_SPANS,) if axis.frames else ())),
         description=(
             f"Final loss against base learning rate for {plural(len(data.analysis.results), 'prescription')} at "
             f"widths {', '.join(map(str, widths))}; each line's optimum is marked."
         ),
-        chart=in_panels(layers, len(data.analysis.results)),
+        chart=stretched(in_panels(layers, len(data.analysis.results)), axis, along="x"),
         rows=rows,
         widths=len(widths),
     )
 
 
-def _x(rates: list[float]) -> alt.X:
-    ticks = rate_ticks(rates[0], rates[-1], dyadic=all_dyadic(rates), most=7)
-    domain = [rates[0] / 2**0.4, rates[-1] * 2**0.4]
-    return alt.X(
-        "rate:Q",
-        scale=alt.Scale(type="log", base=2, domain=domain, nice=False),
-        axis=alt.Axis(values=list(ticks.values), labelExpr=ticks.label_expr, labelOverlap="greedy"),
-        title=_X_TITLE,
-    )
+def _on_an_axis(rows: list[Row]) -> tuple[RateAxis, list[Row]]:
+    """One axis of all rates, or one for each panel around the losses that it shows, and the rows that it holds."""
+    closer = rate_axis(_ranges(rows, of=("point", "optimum")), margin=_BESIDE)
+    if not closer.frames:
+        return rate_axis(_ranges(rows, of=("line", "mark")), margin=_MARGIN), rows
+    room = {"mark": _MARK}
+    held = [r for r in rows if closer.holds(r["rate"], r["panel"], room=room.get(r["kind"], 0.0))]
+    return closer, [_within(row, closer) for row in held] + closer.rows(rows)
+
+
+def _ranges(rows: list[Row], *, of: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    """log2 of the lowest and highest rate of rows of these kinds, by panel."""
+    rates: dict[str, list[float]] = {}
+    for row in rows:
+        if row["kind"] in of:
+            rates.setdefault(row["panel"], []).append(math.log2(row["rate"]))
+    return {panel: (min(own), max(own)) for panel, own in rates.items()}
+
+
+def _within(row: Row, axis: RateAxis) -> Row:
+    """A row whose interval ends with its panel, which it would stretch otherwise."""
+    ends = {
+        name: axis.clipped(row[name], row["panel"]) for name in ("rate low", "rate high") if row.get(name)
+    }
+    return row | ends
+
+
+def _x(axis: RateAxis, rates: list[float]) -> alt.X:
+    ticks = axis.axis(dyadic=all_dyadic(rates), most=7)
+    return alt.X("rate:Q", scale=axis.scale(), axis=ticks, title=_X_TITLE)
 
 
 def _y(valley: Valley, strip: int) -> alt.Y:
@@ -76,7 +105,7 @@ def _y(valley: Valley, strip: int) -> alt.Y:
     )
 
 
-def _layers(x: alt.X, y: alt.Y, widths: list[int], strip: int) -> alt.LayerChart:
+def _layers(x: alt.X, y: alt.Y, widths: list[int], strip: int, *, framed: bool) -> alt.LayerChart:
     chosen = alt.selection_point(name="loss_widths", fields=["width"], bind="legend")
     legend = alt.Legend(symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1, titleOrient="left")
     colour = alt.Color("width:O", title="width", sort=widths, legend=legend)
@@ -94,8 +123,10 @@ def _layers(x: alt.X, y: alt.Y, widths: list[int], strip: int) -> alt.LayerChart
     if strip:
         layers.append(alt.Chart().mark_rule(strokeDash=[2, 3]).encode(y=alt.value(strip)))
         layers.append(_marks(of_kind(base, "mark")))
+    if framed:
+        layers.append(frame_layer(x))
     chart = alt.LayerChart(data=ROWS, layer=layers, height=_HEIGHT + strip)
-    return chart.add_params(chosen, zoom("loss_zoom"))
+    return chart.add_params(chosen, zoom("loss_zoom", along=("y",) if framed else ("x", "y")))
 
 
 def _optima(optima: alt.Chart) -> list[alt.Chart]:
@@ -103,7 +134,7 @@ def _optima(optima: alt.Chart) -> list[alt.Chart]:
     low = alt.X("rate low:Q", title=_X_TITLE)
     seen = optima.encode(shape=_shape(), tooltip=tips(*_OPTIMUM_TIPS))
     return [
-        optima.mark_rule(clip=True, strokeWidth=3).encode(x=low, x2="rate high:Q"),
+        optima.mark_rule(clip=True, strokeWidth=2.5).encode(x=low, x2="rate high:Q"),
         _where(seen, fitted=True).mark_point(clip=True, size=130, filled=True),
         _where(seen, fitted=False).mark_point(clip=True, size=130, strokeWidth=2, filled=False),
     ]

@@ -5,22 +5,28 @@ import math
 import altair as alt
 
 from widthwise.analysis.result import CellStatus
+from widthwise.report.equal_span import RateAxis, frame_layer, rate_axis, stretched
 from widthwise.report.figure import ROWS, Figure, Row, in_panels, of_kind, tips, zoom
 from widthwise.report.numbers import plural
 from widthwise.report.optimum_rows import MEASURED, optimum_rows
 from widthwise.report.page_data import PageData
 from widthwise.report.palette import MEASURED as BLUE
 from widthwise.report.palette import THEORY
-from widthwise.report.ticks import Ticks, all_dyadic, rate_ticks
+from widthwise.report.ticks import Ticks, all_dyadic
 from widthwise.report.words import level_text
 
 _HEIGHT = 250
 _Y_TITLE = "best base learning rate"
-_LEFT, _RIGHT = (
+_LEFT, _RIGHT, _RIGHT_OF_NARROW = (
     0.12,
     0.2,
+    0.32,
 )  # room beside the widths, as shares of their span; theory's exponents stand to the right
 _REACH = 2.0  # octaves that an interval may add to the axis; the rest of a wider one is cut off
+_MARGIN = 0.4  # octaves
+_EXTENT = 34  # pixels
+_ENDS = ("inner low", "inner high", "outer low", "outer high", "low", "high")
+_SPANS = "Each panel has rates of its own on its axis, and all span as many octaves, so that slopes compare."
 _TIPS = ("prescription", "width", "best rate", "interval", "status")
 _DASHES = ([7, 4], [2, 3], [9, 3, 2, 3])
 _EDGE_SHAPES = {
@@ -38,23 +44,28 @@ def optimum_figure(data: PageData) -> Figure | None:
     results = data.analysis.results
     widths = sorted({cell.width for result in results for cell in result.cells})
     assumptions = list(dict.fromkeys(row["line"] for row in rows if row["kind"] == "theory"))
+    axis = _axis(rows)
+    layers = _layers(
+        _x(widths, framed=bool(axis.frames)), _y(data, axis), assumptions, framed=bool(axis.frames)
+    )
     return Figure(
         name="best-rate-against-width",
         title="Best learning rate against width",
-        caption=_caption(data, rows),
+        caption=(*_caption(data, rows), *((_SPANS,) if axis.frames else ())),
         description=(
             f"Best learning rate against width for {plural(len(results), 'prescription')}, with the fitted power law "
             "and the slopes that theory predicts."
         ),
-        chart=in_panels(_layers(_x(widths), _y(data, rows), assumptions), len(results)),
-        rows=rows,
+        chart=stretched(in_panels(layers, len(results)), axis, along="y"),
+        rows=[_within(row, axis) for row in rows] + axis.rows(rows),
         widths=len(widths),
     )
 
 
-def _x(widths: list[int]) -> alt.X:
+def _x(widths: list[int], *, framed: bool) -> alt.X:
     span = max(math.log2(widths[-1] / widths[0]), 1.0)
-    domain = [widths[0] / 2 ** (_LEFT * span), widths[-1] * 2 ** (_RIGHT * span)]
+    right = _RIGHT_OF_NARROW if framed else _RIGHT
+    domain = [widths[0] / 2 ** (_LEFT * span), widths[-1] * 2 ** (right * span)]
     ticks = Ticks(tuple(map(float, widths)), tuple(map(str, widths)))
     return alt.X(
         "width:Q",
@@ -64,23 +75,33 @@ def _x(widths: list[int]) -> alt.X:
     )
 
 
-def _y(data: PageData, rows: list[Row]) -> alt.Y:
+def _axis(rows: list[Row]) -> RateAxis:
+    panels: dict[str, list[Row]] = {}
+    for row in rows:
+        panels.setdefault(row["panel"], []).append(row)
+    return rate_axis({panel: _range(own) for panel, own in panels.items()}, margin=_MARGIN)
+
+
+def _range(rows: list[Row]) -> tuple[float, float]:
     core = [math.log2(row["rate"]) for row in rows]
     low, high = min(core), max(core)
     ends = [math.log2(row[name]) for row in rows for name in ("outer low", "outer high") if row.get(name)]
-    low = max(min([low, *ends]), low - _REACH) - 0.4
-    high = min(max([high, *ends]), high + _REACH) + 0.4
+    return max(min([low, *ends]), low - _REACH), min(max([high, *ends]), high + _REACH)
+
+
+def _within(row: Row, axis: RateAxis) -> Row:
+    """A row whose intervals end with its panel, which they would stretch otherwise."""
+    ends = {name: axis.clipped(row[name], row["panel"]) for name in _ENDS if row.get(name)}
+    return row | ends if axis.frames else row
+
+
+def _y(data: PageData, axis: RateAxis) -> alt.Y:
     rates = [point.rate for result in data.analysis.results for cell in result.cells for point in cell.points]
-    ticks = rate_ticks(2.0**low, 2.0**high, dyadic=all_dyadic(rates))
-    return alt.Y(
-        "rate:Q",
-        scale=alt.Scale(type="log", base=2, domain=[2.0**low, 2.0**high], nice=False),
-        axis=alt.Axis(values=list(ticks.values), labelExpr=ticks.label_expr),
-        title=_Y_TITLE,
-    )
+    ticks = axis.axis(dyadic=all_dyadic(rates), most=9, extent=_EXTENT)
+    return alt.Y("rate:Q", scale=axis.scale(), axis=ticks, title=_Y_TITLE)
 
 
-def _layers(x: alt.X, y: alt.Y, assumptions: list[str]) -> alt.LayerChart:
+def _layers(x: alt.X, y: alt.Y, assumptions: list[str], *, framed: bool) -> alt.LayerChart:
     base = alt.Chart().encode(x=x, y=y)
     fitted, theory = of_kind(base, "line"), of_kind(base, "theory")
     line, dash = _lines(assumptions)
@@ -91,9 +112,10 @@ def _layers(x: alt.X, y: alt.Y, assumptions: list[str]) -> alt.LayerChart:
         theory.mark_text(align="left", dx=9, fontSize=12).encode(text="end:N", color=line),
         *_points(of_kind(base, "point")),
         _edges(of_kind(base, "edge")),
+        *([frame_layer(y)] if framed else []),
     ]
     chart = alt.LayerChart(data=ROWS, layer=layers, height=_HEIGHT)
-    return chart.add_params(zoom("optimum_zoom"))
+    return chart.add_params(zoom("optimum_zoom", along=("x",) if framed else ("x", "y")))
 
 
 def _titled(field: str) -> alt.Y:

@@ -6,10 +6,10 @@ from fractions import Fraction
 from widthwise.analysis.result import CellOptimum, CellStatus, PrescriptionResult, TransferResult
 from widthwise.report.figure import Row
 from widthwise.report.loss_rows import lowest
-from widthwise.report.numbers import MISSING, bounds, fixed, rate_label
+from widthwise.report.numbers import MISSING, bounds, fixed, plural, rate_label
 from widthwise.report.page_data import PageData
 from widthwise.report.uncertainty import line_band, optimum_interval
-from widthwise.report.words import cell_missing, exponent_missing
+from widthwise.report.words import cell_missing
 
 MEASURED = "measured"
 _STEPS = 16
@@ -26,15 +26,15 @@ def optimum_rows(data: PageData) -> list[Row]:
             if row is not None:
                 rows.append(shared | row)
         rows += [shared | row for row in _line(result, data.analysis)]
-        for assumption, exponent in theory.items():
-            rows += [shared | row for row in _theory(result, assumption, exponent)]
+        lines = [row for of, exponent in theory.items() for row in _theory(result, of, exponent)]
+        rows += [shared | row for row in _apart(lines)]
     return rows
 
 
 def _panel(result: PrescriptionResult) -> str:
     fit = result.exponent
     if fit.exponent is None:
-        return f"{result.prescription}\nno exponent: {exponent_missing(fit)}"
+        return f"{result.prescription}\n{len(fit.widths)} of {plural(len(result.cells), 'width')} bracketed"
     interval = f" {bounds(fit.total)}" if fit.total is not None else ", noise unknown"
     return f"{result.prescription}\nexponent {fixed(fit.exponent, 2)}{interval}"
 
@@ -103,3 +103,13 @@ def _theory(result: PrescriptionResult, assumption: str, exponent: str) -> list[
         }
         for width in (widths[0], widths[-1])
     ]
+
+
+def _apart(lines: list[Row]) -> list[Row]:
+    """Theory's lines; those that end together, at their anchor, have their exponents in one label."""
+    ends: dict[float, list[str]] = {}
+    for row in lines:
+        if row["end"]:
+            ends.setdefault(row["rate"], []).append(row["end"])
+    labels = {rate: ", ".join(dict.fromkeys(texts)) for rate, texts in ends.items()}
+    return [row | {"end": labels.pop(row["rate"], "") if row["end"] else ""} for row in lines]

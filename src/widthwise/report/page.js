@@ -58,7 +58,8 @@
       const columns = Math.max(1, Math.min(panels.shown, 4, Math.floor((room - axisRoom) / (narrowest + gap))));
       const width = Math.floor((room - axisRoom - gap * (columns - 1)) / columns - correction);
       copy.columns = columns;
-      copy.resolve = panels.shown > columns ? { axis: { x: "independent" } } : {};
+      const { scale } = copy.resolve ?? {};
+      copy.resolve = { ...(scale && { scale }), ...(panels.shown > columns && { axis: { x: "independent" } }) };
       copy.spec.width = Math.max(160, Math.min(width, 620));
       copy.facet.header.labelLimit = copy.spec.width;
     } else {
@@ -86,7 +87,9 @@
       config.axisY = { labelLimit: 140 };
       config.legend.labelLimit = room - 120;
     }
-    const options = { renderer: "svg", config, actions: { export: true, source: false, compiled: false, editor: false } };
+    // Of a panel without rows of some kind Vega says that their extent is infinite, which is so.
+    const logLevel = 1;
+    const options = { logLevel, renderer: "svg", config, actions: { export: true, source: false, compiled: false, editor: false } };
     let correction = 0;
     let result = drawn.get(element);
     for (let attempt = 0; attempt < 5; attempt += 1) {

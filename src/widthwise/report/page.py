@@ -13,6 +13,7 @@ from widthwise.report.compact import compact
 from widthwise.report.figure import Figure, bare_spec, schema_version
 from widthwise.report.figures import make_figures
 from widthwise.report.filters import FEW, arm_parts, page_filters
+from widthwise.report.notes import grouped_notes
 from widthwise.report.numbers import percent, short_percent
 from widthwise.report.page_data import PageData
 from widthwise.report.palette import chart_config
@@ -65,6 +66,7 @@ def render_page(data: PageData, figures: tuple[Figure, ...] | None = None) -> st
         few=len(names) <= FEW,
         paged=len(names) > PANELS,
         noise=noise_sentence(analysis),
+        notes=grouped_notes(analysis.notes),
         counts=[(name, data.counts[name]) for name in counts],
         alignment_rows=alignment_rows(data),
         cell_columns=CELL_COLUMNS,

@@ -16,7 +16,8 @@ from widthwise.analysis.optimum import CellFit
 from widthwise.analysis.published import CITATION
 from widthwise.report.numbers import INFINITY, MISSING, fixed, rate_label
 from widthwise.report.page_table import PageRow, PageTable, as_page_table
-from widthwise.report.paper_text import column_title, entry_text, metric_text, published_text
+from widthwise.report.paper_text import beware, column_title, entry_text, metric_text, published_text
+from widthwise.report.words import MOST_NAMES
 
 
 def evaluation_page_table(table: FittedTable, labels: Mapping[str, ArmLabel]) -> PageTable | None:
@@ -62,15 +63,14 @@ def metrics_page_table(table: FittedTable) -> PageTable | None:
         "95 %, by resampling seeds and fits.",
         ("prescription", "E", "kappa", "R(∞)", "beware"),
         rows,
+        folded=len(rows) > MOST_NAMES,
     )
 
 
 def _metrics_row(metrics: TransferMetrics) -> PageRow:
     values = (metrics.fit_error, metrics.kappa, metrics.gap)
     texts = tuple(metric_text(value) for value in values)
-    return PageRow(
-        metrics.prescription, (*texts, "; ".join(metrics.flags)), prescription=metrics.prescription
-    )
+    return PageRow(metrics.prescription, (*texts, beware(metrics.flags)), prescription=metrics.prescription)
 
 
 def sensitivity_page_table(table: FittedTable, initial_loss: float | None) -> PageTable | None:

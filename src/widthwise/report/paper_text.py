@@ -1,6 +1,7 @@
 """Settings, losses and metrics as text: the same in documents and on pages."""
 
 import math
+from collections.abc import Iterable
 
 from widthwise.analysis import ArmLabel, EvaluationColumn, EvaluationEntry, Metric
 from widthwise.analysis.published import rate_laws
@@ -47,6 +48,20 @@ def entry_text(entry: EvaluationEntry | None) -> str:
 def published_text(entry: EvaluationEntry | None) -> str:
     """One of the paper's losses, in its three decimals."""
     return MISSING if entry is None else fixed(entry.loss, 3)
+
+
+def beware(flags: Iterable[str]) -> str:
+    """What limits a row of metrics; what several findings come to is said once.
+
+    Example:
+        >>> beware(["alpha is at its lower bound: R(inf) is loose", "beta is at its bound: R(inf) is loose", "so few"])
+        'alpha is at its lower bound, beta is at its bound: R(inf) is loose; so few'
+    """
+    causes: dict[str, list[str]] = {}
+    for flag in flags:
+        cause, _, effect = flag.rpartition(": ")
+        causes.setdefault(effect, []).extend([cause] if cause else [])
+    return "; ".join(f"{', '.join(found)}: {effect}" if found else effect for effect, found in causes.items())
 
 
 def metric_text(metric: Metric | None) -> str:

@@ -13,6 +13,7 @@ from widthwise.report.size_figure import COLOURS, half_width
 from widthwise.report.ticks import Ticks, round_ticks
 
 _HEIGHT = 220
+_APART = 0.06  # octaves between the policies at a width, so that their bars stand side by side
 
 
 def policy_figure(data: PageData) -> Figure | None:
@@ -25,7 +26,8 @@ def policy_figure(data: PageData) -> Figure | None:
         name="loss-by-epsilon",
         title="What the choice of epsilon costs",
         caption=(
-            "Loss at each policy's own best rate, less the lowest of all policies at that width.",
+            "Loss at each policy's own best rate, less the lowest of all policies at that width; policies of a width "
+            "stand side by side.",
             "The bar is the 95 % interval of a policy's own loss; two policies share their seeds, so their difference "
             "is surer than it shows.",
         ),
@@ -75,11 +77,13 @@ def _at(width: int, policies: dict[str, tuple[str, dict[int, CellOptimum]]], dat
         return []
     least = min(known.values())
     rows: list[Row] = []
+    order = list(policies)
     for policy, loss in known.items():
         name, cells = policies[policy]
         half = half_width(cells[width], data)
         rows.append({
             "prescription": name, "policy": policy, "width": width, "cost": loss - least,
+            "beside": width * 2 ** (_APART * (order.index(policy) - (len(order) - 1) / 2)),
             "low": loss - least - half, "high": loss - least + half, "loss": loss_text(loss),
             "over the best": fixed(loss - least, 4),
         })  # fmt: skip
@@ -88,6 +92,7 @@ def _at(width: int, policies: dict[str, tuple[str, dict[int, CellOptimum]]], dat
 
 def _layers(rows: list[Row]) -> alt.LayerChart:
     widths = sorted({row["width"] for row in rows})
+    beside = [row["beside"] for row in rows]
     low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
     span = max(high - low, 1e-6)
     ticks, costs = Ticks(tuple(map(float, widths)), tuple(map(str, widths))), round_ticks(low, high)
@@ -102,9 +107,11 @@ def _layers(rows: list[Row]) -> alt.LayerChart:
     colours = [COLOURS[k % len(COLOURS)] for k in range(len(policies))]
     base = alt.Chart().encode(
         x=alt.X(
-            "width:Q",
+            "beside:Q",
             title="width",
-            scale=alt.Scale(type="log", base=2, domain=[widths[0] / 1.15, widths[-1] * 1.15], nice=False),
+            scale=alt.Scale(
+                type="log", base=2, domain=[min(beside) / 2**_APART, max(beside) * 2**_APART], nice=False
+            ),
             axis=alt.Axis(values=list(ticks.values), labelExpr=ticks.label_expr, labelOverlap="greedy"),
         ),
         color=alt.Color(
@@ -116,7 +123,7 @@ def _layers(rows: list[Row]) -> alt.LayerChart:
     )
     layers = [
         base.mark_line(strokeWidth=1.8).encode(y=y),
-        base.mark_rule(strokeWidth=3, opacity=0.6).encode(y=alt.Y("low:Q", title=title), y2="high:Q"),
+        base.mark_rule(strokeWidth=2, opacity=0.7).encode(y=alt.Y("low:Q", title=title), y2="high:Q"),
         base.mark_circle(size=42, opacity=1).encode(
             y=y, tooltip=tips("prescription", "policy", "width", "loss", "over the best")
         ),

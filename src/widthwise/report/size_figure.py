@@ -1,6 +1,7 @@
 """Loss at the best rate against parameters: a panel for each optimizer, a line for each prescription."""
 
 import math
+from dataclasses import replace
 
 import altair as alt
 
@@ -14,6 +15,8 @@ from widthwise.report.uncertainty import student
 COLOURS = ("#3a79c9", "#c77d0a", "#178a62", "#a55fc4", "#d0521b", "#7a828e")
 DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [1, 2], [12, 3])
 _HEIGHT = 260
+_REACH = 0.1  # of the losses' span that an interval may add to the axis; the rest of a wider one is cut off
+USUAL = "constant"
 
 
 def size_figure(data: PageData) -> Figure | None:
@@ -35,6 +38,7 @@ def size_figure(data: PageData) -> Figure | None:
         caption=(
             f"Every point is a width's fitted optimum{bar}.",
             "Widths without a bracketed optimum are left out.",
+            *(("Wider intervals are cut off.",) if _cut(rows) else ()),
         ),
         description=f"Loss at the best learning rate of {plural(count, 'prescription')} over their size.",
         chart=in_panels(_layers(rows, by_size=by_size), panels, width=560 if panels == 1 else 380),
@@ -47,8 +51,13 @@ def size_figure(data: PageData) -> Figure | None:
 def _rows(data: PageData) -> list[Row]:
     rows: list[Row] = []
     panels: list[str] = []
+    usual = {
+        data.labels[one.prescription] for one in data.analysis.results if one.prescription in data.labels
+    }
     for result in data.analysis.results:
         label = data.labels.get(result.prescription)
+        if label is not None and label.epsilon != USUAL and replace(label, epsilon=USUAL) in usual:
+            continue  # the figure of what the choice of epsilon costs shows it
         panel = "" if label is None else label.optimizer
         cells = [cell for cell in result.cells if cell.loss is not None]
         if len(cells) < 2:
@@ -59,7 +68,7 @@ def _rows(data: PageData) -> list[Row]:
         setting = "" if label is None else " ".join(
             [label.prescription]
             + [text for text, usual in (
-                (label.constants, "default"), (label.epsilon, "constant"), (label.horizon, "fixed"),
+                (label.constants, "default"), (label.epsilon, USUAL), (label.horizon, "fixed"),
             ) if text not in (usual, "none")]
         )  # fmt: skip
         for cell in cells:
@@ -82,9 +91,21 @@ def half_width(cell: CellOptimum, data: PageData) -> float:
     return 0.0 if cell.loss_error is None or t is None else t * cell.loss_error
 
 
+def _range(rows: list[Row]) -> tuple[float, float]:
+    losses = [row["loss"] for row in rows]
+    reach = _REACH * max(max(losses) - min(losses), 1e-6)
+    low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
+    return max(low, min(losses) - reach), min(high, max(losses) + reach)
+
+
+def _cut(rows: list[Row]) -> bool:
+    low, high = _range(rows)
+    return any(row["low"] < low or row["high"] > high for row in rows)
+
+
 def _layers(rows: list[Row], *, by_size: bool) -> alt.LayerChart:
     sizes = sorted({row["size"] for row in rows})
-    low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
+    low, high = _range(rows)
     span = max(high - low, 1e-6)
     losses = round_ticks(low, high)
     ticks = sizes if len(sizes) <= 5 else sizes[:: math.ceil(len(sizes) / 5)]
@@ -120,7 +141,9 @@ def _layers(rows: list[Row], *, by_size: bool) -> alt.LayerChart:
     shown = tips("prescription", "width", "parameters", "best loss", "±")
     layers = [
         base.mark_line(strokeWidth=1.8).encode(y=y, strokeDash=dash),
-        base.mark_rule(strokeWidth=3).encode(y=alt.Y("low:Q", title="loss at the best rate"), y2="high:Q"),
+        base.mark_rule(strokeWidth=2, clip=True).encode(
+            y=alt.Y("low:Q", title="loss at the best rate"), y2="high:Q"
+        ),
         base.mark_circle(size=42, opacity=1).encode(y=y, tooltip=shown),
     ]
     return alt.LayerChart(data=ROWS, layer=layers, height=_HEIGHT)
