@@ -1,5 +1,6 @@
 """Plans of users' models: exponents by hand, factors at a width, equal plans, and what is refused."""
 
+import warnings
 from fractions import Fraction
 from itertools import product
 
@@ -382,3 +383,16 @@ def test_values_not_names() -> None:
             make_plan(None, **{**asked, **wrong})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"build is a Sequential, a model of one width; give the function"):
         make_plan(mlp(64), **asked)  # type: ignore[arg-type]
+
+
+def test_no_warning_of_a_width_that_nobody_asked_for() -> None:
+    """Heads of 16 at a quarter of the base width of 32 are none, and torch warns of tensors without entries."""
+
+    def heads(width: int) -> nn.Module:
+        return nn.Sequential(nn.Embedding(5, width), nn.Linear(width, width // 16 * 16))
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        plan = make_plan(heads, width=64, base_width=32, parameterization=STANDARD, optimizer=ADAM)
+    assert seen == []
+    assert plan.rows["1.weight"].role is Role.HIDDEN

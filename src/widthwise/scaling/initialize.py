@@ -10,7 +10,7 @@ none (small tensors, a width next to the base width), all tensors decide togethe
 decision changes sizes by no more than two draws differ.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import isfinite, log, sqrt
@@ -100,7 +100,8 @@ def initialize_(plan: ScalingPlan, model: "nn.Module") -> None:
         )
     check_shapes(parameters, rows, plan.width)
     readings = {name: _read(plan, rows[name], parameter) for name, parameter in parameters.items()}
-    if _already_planned(plan, readings):
+    frozen = {name for name, parameter in parameters.items() if not parameter.requires_grad}
+    if _already_planned(plan, readings, frozen):
         return
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -108,13 +109,14 @@ def initialize_(plan: ScalingPlan, model: "nn.Module") -> None:
                 parameter.mul_(rows[name].init)
 
 
-def _already_planned(plan: ScalingPlan, readings: Mapping[str, _Reading]) -> bool:
+def _already_planned(plan: ScalingPlan, readings: Mapping[str, _Reading], frozen: Collection[str]) -> bool:
     for name, reading in readings.items():
         if reading.state is State.NEITHER:
+            loaded = "; frozen weights that are loaded come after it" if name in frozen else ""
             raise ValueError(
                 f"{name} has entries of size {reading.size:.4g}; its own initializer gives {reading.expected:.4g} at "
                 f"width {plan.width}. Run the model's own initializer before initialize_ (after to_empty there is no "
-                "draw to keep), or make the plan again if the initializer has changed"
+                f"draw to keep{loaded}), or make the plan again if the initializer has changed"
             )
     own = [name for name, reading in readings.items() if reading.state is State.OWN]
     planned = [name for name, reading in readings.items() if reading.state is State.PLANNED]

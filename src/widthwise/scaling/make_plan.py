@@ -22,6 +22,7 @@ from widthwise.scaling.plan_settings import check_settings
 from widthwise.scaling.rules import Rule
 from widthwise.scaling.scaling_plan import PlanRow, ScalingPlan
 from widthwise.scaling.tied import as_embedding, resolve_ties
+from widthwise.scaling.weight_norm import check_weight_norms
 from widthwise.theory import (
     FULL,
     MATRIX_ROLES,
@@ -68,7 +69,7 @@ def make_plan(
 
     Raises:
         ValueError: as `describe` does; an initializer whose law is undetermined; a dimension that the theory does not
-            cover; a tied readout without a norm in front of it.
+            cover; a tied readout without a norm in front of it; a weight norm's gain that does not follow its tensor.
 
     Example:
         >>> from torch import nn
@@ -134,6 +135,7 @@ def plan_from(
         )
         for tensor in map(as_embedding, description.tensors.values())
     }
+    check_weight_norms(description, rows)
     notes = (*ties.notes, *attention_notes(description))
     return ScalingPlan(width, base_width, parameterization, optimizer, alignment, rows, notes)
 

@@ -1,5 +1,6 @@
 """Widths at which a user's model is described, and small ones at which it can be drawn for real."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,9 @@ def small_widths_of(
         return fallback
     every = sorted({*candidates, *widths})
     try:
-        skeletons = read(every, candidates)
+        with warnings.catch_warnings():  # of widths that nobody asked for; those of the others come again
+            warnings.simplefilter("ignore")
+            skeletons = read(every, candidates)
     except Exception:  # whatever the factory raises: it does not accept the width
         return fallback
     return candidates if _follow_one_law(skeletons) else fallback
