@@ -139,32 +139,27 @@ def make_reference_plan(
 
 @dataclass(frozen=True)
 class _Law:
-    """One tensor's numbers as exponents: each is n_b^(-e of `at_base`) * (n / n_b)^(-e).
+    """One tensor's numbers as exponents: each is n_b^(-e at the base) * (n / n_b)^(-e).
 
     Args:
         exponents: (a, b, c, g) in the plan's gauge, c as prescribed.
-        at_base: the same, of the base width itself.
-        epsilon: the exponent of the factor on epsilon.
+        powers: (e at the base, e) of multiplier, init, rate and epsilon, as floats: a study asks at many widths.
     """
 
     tensor: TensorRole
     exponents: RoleExponents
-    at_base: RoleExponents
-    epsilon: Fraction
+    powers: tuple[tuple[float, float], ...]
 
     def row(self, width: int, base_width: int) -> ReferenceRow:
         base, ratio = float(base_width), width / base_width
-
-        def value(base_exponent: Fraction, exponent: Fraction) -> float:
-            return base ** -float(base_exponent) * ratio ** -float(exponent)
-
+        multiplier, init, rate, epsilon = (base**-at_base * ratio**-e for at_base, e in self.powers)
         return ReferenceRow(
             role=self.tensor.role,
             exponents=self.exponents,
-            init=self.tensor.constant * value(self.at_base.b, self.exponents.b),
-            multiplier=value(self.at_base.a, self.exponents.a),
-            rate=value(self.at_base.c, self.exponents.c),
-            epsilon=value(self.at_base.g, self.epsilon),
+            init=self.tensor.constant * init,
+            multiplier=multiplier,
+            rate=rate,
+            epsilon=epsilon,
         )
 
 
@@ -266,4 +261,10 @@ def _law(
         at_base = RoleExponents(a=shifted.a, b=shifted.b, c=-rate_power(optimizer) * theta, g=theta)
     else:
         at_base = RoleExponents(a=ZERO, b=STANDARD[tensor.role].b, c=ZERO, g=ZERO)
-    return _Law(tensor, exponents=shifted, at_base=at_base, epsilon=epsilon_exponent)
+    pairs = (
+        (at_base.a, shifted.a),
+        (at_base.b, shifted.b),
+        (at_base.c, shifted.c),
+        (at_base.g, epsilon_exponent),
+    )
+    return _Law(tensor, exponents=shifted, powers=tuple((float(base), float(e)) for base, e in pairs))

@@ -242,6 +242,7 @@ def _shapes(
         recipe, chosen = sizes.found[shape]
         model, steps = recipe.model, recipe.schedule.steps
         populations = even_parts(trials, 1 if chosen is None else chosen.members)
+        seconds = {p: 0.0 if chosen is None else chosen.gpu_seconds(p, steps) for p in set(populations)}
         found.append(
             ShapeEstimate(
                 width=model.width,
@@ -254,7 +255,7 @@ def _shapes(
                 trials=trials,
                 flops=trials * steps * step_flops(recipe),
                 populations=len(populations),
-                gpu_seconds=0.0 if chosen is None else sum(chosen.gpu_seconds(p, steps) for p in populations),
+                gpu_seconds=sum(seconds[p] for p in populations),
                 fit=chosen,
                 layer_by_layer=None if chosen is None or chosen.gpus == 1 else layer_by_layer(recipe, gpu),
             )

@@ -24,7 +24,7 @@ from widthwise.study.horizon import non_embedding, resolved_steps
 from widthwise.study.own_spec import OwnSpec, own_fields, own_roles
 from widthwise.study.rate_spec import RateSweep
 from widthwise.study.recipe import any_block, canonical_json, rounded
-from widthwise.study.recipe_parts import Fields, NumberFields, fields_of, identity_of, text_of
+from widthwise.study.recipe_parts import Fields, NumberFields, fields_of, identity_of, template_of, text_of
 from widthwise.study.reference_model import (
     build_model,
     measured_layers,
@@ -101,6 +101,7 @@ def expand(
     layers: list[LayerRow] = []
     shared, plans, model_fields = _shared_fields(spec, corpus), _Plans(spec), _model_fields(spec)
     optimizers = {arm.name: _optimizer_text(arm) for arm in arms}
+    places = ["tensors", "seeds", *(["own"] if isinstance(spec.model, OwnSpec) else [])]
     for width in spec.widths:
         wanted = [
             (arm, first_runs(spec, arm, width) if runs is None else runs(arm, width))
@@ -115,11 +116,12 @@ def expand(
         for arm, seeds in wanted:
             schedule = _schedule_text(spec, arm, parameters)
             common = {**shared, "model": model, "optimizer": optimizers[arm.name], "schedule": schedule}
-            shape, numbers = text_of(common), plans.numbers(arm, roles, width)
+            shape, numbers, constants = text_of(common), plans.numbers(arm, roles, width), arm.constants.value
+            template = template_of({**common, **numbers.rest}, places)
             for rate in seeds:
-                own = {**common, **numbers.at(rate), **_own_fields(spec, arm, rate)}
+                own = {"tensors": numbers.tensors(rate, constants), **_own_fields(spec, arm, rate)}
                 for seed in seeds[rate]:
-                    text = text_of({**own, "seeds": _seeds(seed)})
+                    text = template % {**own, "seeds": _seeds(seed)}
                     key = identity_of(text)
                     if key not in ids:
                         ids[key] = len(ids) + 1
@@ -252,14 +254,18 @@ class _Plans:
         self._spec = spec
         self._laws: dict[tuple[int, int, int, EpsilonPolicy, Gauge], ReferenceLaws] = {}
         self._made: dict[tuple[int, int], ReferencePlan] = {}
+        self._written: dict[tuple[int, int, float, float], NumberFields] = {}
 
     def numbers(self, arm: Arm, roles: Mapping[str, TensorRole], width: int) -> NumberFields:
-        """An arm's numbers at a width and at every base rate."""
+        """An arm's numbers at a width, at every base rate and constants."""
         gauge = self._spec.gauge
         explicit = None if gauge is Gauge.FOLDED else self._plan(arm, roles, width, gauge)
         folded = self._plan(arm, roles, width, Gauge.FOLDED)
-        given = {"epsilon": arm.epsilon, "constants": arm.constants.value, "weight_decay": arm.weight_decay}
-        return NumberFields(folded, explicit, **given)
+        key = (id(folded), id(explicit), arm.epsilon, arm.weight_decay)
+        if key not in self._written:
+            given = {"epsilon": arm.epsilon, "weight_decay": arm.weight_decay}
+            self._written[key] = NumberFields(folded, explicit, **given)
+        return self._written[key]
 
     def _plan(self, arm: Arm, roles: Mapping[str, TensorRole], width: int, gauge: Gauge) -> ReferencePlan:
         # Identities, not values: a study's arms live as long as this, and hashing exact exponents takes its time.

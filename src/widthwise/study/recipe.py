@@ -50,11 +50,13 @@ def pack_numbers(
         folded: the numbers in the folded gauge.
         explicit: the same run's numbers with its multipliers, or None if it runs folded.
     """
-    tensors = {name: [rounded(n.init), rounded(n.rate), rounded(n.epsilon)] for name, n in folded.items()}
+    entries = {n: [rounded(n.init), rounded(n.rate), rounded(n.epsilon)] for n in set(folded.values())}
+    tensors = {name: entries[n] for name, n in folded.items()}
     packed: dict[str, dict[str, Any]] = {"tensors": _merge_blocks(tensors)}
     if any(n.decay for n in folded.values()):
         packed["decays"] = _merge_blocks({name: rounded(n.decay) for name, n in folded.items()})
-    multipliers = {name: rounded(n.multiplier) for name, n in (explicit or {}).items()}
+    factors = {n.multiplier: rounded(n.multiplier) for n in (explicit or {}).values()}
+    multipliers = {name: factors[n.multiplier] for name, n in (explicit or {}).items()}
     if any(m != rounded(2.0 ** round(math.log2(m))) for m in multipliers.values()):
         packed["multipliers"] = _merge_blocks(multipliers)
     return packed

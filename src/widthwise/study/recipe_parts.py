@@ -6,7 +6,7 @@ share is written once, and a study of 50,000 trials has its identities in second
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from widthwise.scaling import RateConstants, ReferencePlan, resolve
@@ -36,13 +36,26 @@ def text_of(fields: Fields) -> str:
     return "{" + ",".join([f'"{field}":{fields[field]}' for field in sorted(fields)]) + "}"
 
 
+def template_of(shared: Fields, own: Iterable[str]) -> str:
+    """The canonical text of recipes that share these fields, with a place for each field that they have of their own.
+
+    Example:
+        >>> template_of({"batch": "2", "width": "8"}, ["seeds"]) % {"seeds": "0"}
+        '{"batch":2,"seeds":0,"width":8}'
+    """
+    escaped = {field: text.replace("%", "%%") for field, text in shared.items()}
+    return text_of({**escaped, **{field: f"%({field})s" for field in own}})
+
+
 def identity_of(text: str) -> str:
     """The identity of the recipe with this canonical text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class NumberFields:
-    """A recipe's numbers at every base rate: all but the rates is written once, and a rate once for all who share it.
+    """A recipe's numbers at every base rate and constants: all else is written once, a rate once for all who share it.
+
+    `rest` are the fields that no rate changes: `multipliers` and `decays`, where `pack_numbers` gives them.
 
     Args:
         folded: the plan in the folded gauge, of tensors that stand for themselves in every block.
@@ -56,32 +69,40 @@ class NumberFields:
         explicit: ReferencePlan | None,
         *,
         epsilon: float,
-        constants: RateConstants,
         weight_decay: float = 0.0,
     ) -> None:
-        given = {"epsilon": epsilon, "constants": constants, "weight_decay": weight_decay}
         once = [
-            None if plan is None else resolve(plan, learning_rate=1.0, **given) for plan in (folded, explicit)
+            plan and resolve(plan, learning_rate=1.0, epsilon=epsilon, weight_decay=weight_decay)
+            for plan in (folded, explicit)
         ]
         assert once[0] is not None
         packed = pack_numbers(once[0], once[1])
-        self._rest = fields_of({field: value for field, value in packed.items() if field != "tensors"})
+        self.rest = fields_of({field: value for field, value in packed.items() if field != "tensors"})
         tensors = sorted(packed["tensors"].items())
-        factors = [(constants.at(folded.rows[name].role), folded.rows[name].rate) for name, _ in tensors]
+        factors = [(folded.rows[name].role, folded.rows[name].rate) for name, _ in tensors]
         self._factors = list(dict.fromkeys(factors))
         self._order = [self._factors.index(pair) for pair in factors]
         entries = [
-            f'"{name}":[{canonical_json(init)},%s,{canonical_json(epsilon)}]'
+            f'"{name}":[{_number_text(init)},%s,{_number_text(epsilon)}]'
             for name, (init, _, epsilon) in tensors
         ]
         self._tensors = "{" + ",".join(entries) + "}"
 
-    def at(self, learning_rate: float) -> Fields:
-        """The fields at a base rate: `tensors`, `multipliers` and `decays`, as `pack_numbers` gives them."""
-        rates = [rounded(learning_rate * constant * rate) for constant, rate in self._factors]
+    def tensors(self, learning_rate: float, constants: RateConstants) -> str:
+        """The field `tensors` at a base rate and each role's constant, as `pack_numbers` gives it.
+
+        Raises:
+            ValueError: a layer's rate is not finite.
+        """
+        rates = [rounded(learning_rate * constants.at(role) * rate) for role, rate in self._factors]
         if not all(map(math.isfinite, rates)):
             raise ValueError(
                 f"learning rate {learning_rate} overflows at a layer's factor; choose a smaller one"
             )
         texts = [repr(rate) for rate in rates]  # as JSON writes a finite number
-        return {**self._rest, "tensors": self._tensors % tuple([texts[i] for i in self._order])}
+        return self._tensors % tuple([texts[i] for i in self._order])
+
+
+def _number_text(value: Any) -> str:
+    """As JSON has a number; finite ones are most of a study's text, and need no encoder."""
+    return repr(value) if math.isfinite(value) else canonical_json(value)

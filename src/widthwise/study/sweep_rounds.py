@@ -9,6 +9,7 @@ the runs of all of them fill the populations of a round together.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from widthwise.records import StoredStudy, SweepRow, TrialStatus
 from widthwise.study.arms import Arm
@@ -65,12 +66,13 @@ def expected_runs(spec: StudySpec) -> Runs:
     def runs(arm: Arm, width: int) -> Mapping[float, Seeds]:
         if not isinstance(arm.grid, RateSweep):
             return first_runs(spec, arm, width)
-        rule = arm.grid.sweep.rule
-        count = rule.expected_runs(first=width == arm.widths[0])
+        return expected(arm.grid.sweep.rule, first=width == arm.widths[0])
+
+    @cache
+    def expected(rule: SweepRule, *, first: bool) -> Mapping[float, Seeds]:
         further = {rule.rate(k) for k in range(0, 2 * rule.around + 1, rule.coarse)}
-        return {
-            rate: spec.seeds if rate in further else spec.seeds[:1] for rate in map(rule.rate, range(count))
-        }
+        rates = map(rule.rate, range(rule.expected_runs(first=first)))
+        return {rate: spec.seeds if rate in further else spec.seeds[:1] for rate in rates}
 
     return runs
 

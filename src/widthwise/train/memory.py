@@ -9,8 +9,11 @@ Every term is a product of the recipe's sizes with a constant that is named wher
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
+from widthwise.models import ReferenceModel
 from widthwise.optim import AdafactorUpdate, SgdUpdate
 from widthwise.records import Since
 from widthwise.train.activation_table import (
@@ -160,22 +163,29 @@ class _Sizes:
 
     @classmethod
     def of(cls, recipe: Recipe, execution: Execution) -> "_Sizes":
-        counts = {name: math.prod(t.shape) for name, t in recipe.model.tensors().items()}
-        low = sum(counts[name] for name, t in recipe.model.tensors().items() if t.multiplied)
-        inner = {name: n for name, n in counts.items() if name.startswith(("blocks.", "hidden."))}
-        names = list(counts)
-        before = names[: next((i for i, name in enumerate(names) if name in inner), len(names))]
         return cls(
-            numbers=sum(counts.values()),
-            multiplied=low,
-            largest=max(counts.values()),
-            first=counts[names[0]],
-            stem=sum(counts[name] for name in before),
-            block=sum(inner.values()) // recipe.model.depth,
-            blocks=recipe.model.depth,
+            **_numbers(recipe.model),
             tokens=execution.activations.sequences(recipe.batch) * recipe.model.context,
             size=SIZES[recipe.precision],
         )
+
+
+@lru_cache(maxsize=64)
+def _numbers(model: ReferenceModel) -> Mapping[str, int]:
+    """Of parameters, by place in the model: counted once, as many ways to run it are tried."""
+    counts = {name: math.prod(t.shape) for name, t in model.tensors().items()}
+    inner = {name: n for name, n in counts.items() if name.startswith(("blocks.", "hidden."))}
+    names = list(counts)
+    before = names[: next((i for i, name in enumerate(names) if name in inner), len(names))]
+    return {
+        "numbers": sum(counts.values()),
+        "multiplied": sum(counts[name] for name, t in model.tensors().items() if t.multiplied),
+        "largest": max(counts.values()),
+        "first": counts[names[0]],
+        "stem": sum(counts[name] for name in before),
+        "block": sum(inner.values()) // model.depth,
+        "blocks": model.depth,
+    }
 
 
 def _standing(recipe: Recipe, execution: Execution, sizes: _Sizes) -> tuple[Term, ...]:

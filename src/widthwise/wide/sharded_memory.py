@@ -84,6 +84,7 @@ class Units:
         )
 
 
+@lru_cache(maxsize=256)
 def whole_terms(units: Units, moment: str) -> tuple[Term, ...]:
     """What FSDP2 holds whole at a moment: the table above, the larger where it has two."""
     ends, block = units.ends, units.block
