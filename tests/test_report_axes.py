@@ -11,6 +11,7 @@ from widthwise.analysis import ArmLabel
 from widthwise.analysis.result import CellOptimum, PrescriptionResult
 from widthwise.report import PageData
 from widthwise.report.curves_figure import curves_figure
+from widthwise.report.equal_span import RateAxis
 from widthwise.report.figure import Figure, page_spec
 from widthwise.report.loss_figure import loss_figure
 from widthwise.report.notes import Note, grouped_notes
@@ -131,3 +132,14 @@ def test_notes_alike_are_one_with_the_cells_they_are_said_of() -> None:
         Note(few[0]),
         Note(few[1]),
     )
+
+
+def test_an_interval_wider_than_its_panel_ends_with_it_and_is_a_hair() -> None:
+    axis = RateAxis(-10.0, 10.0, {"a": (-2.0, 2.0), "b": (6.0, 10.0)})
+    ends = {"low": 2.0**-5, "high": 2.0**3}
+    assert axis.within({"panel": "a", **ends}, ("low", "high")) == {
+        "panel": "a", "low": 2.0**-2, "high": 2.0**2, "wide": True,
+    }  # fmt: skip
+    assert not axis.within({"panel": "a", "low": 0.5, "high": 2.0**3}, ("low", "high"))["wide"]
+    assert not axis.within({"panel": "b"}, ("low", "high"))["wide"]
+    assert RateAxis(-10.0, 10.0, {}).within(ends, ("low", "high")) == ends

@@ -4,9 +4,9 @@ One axis for all panels would serve SGD and Adam, whose best rates lie twenty oc
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import altair as alt
 
@@ -14,6 +14,7 @@ from widthwise.report.figure import Row
 from widthwise.report.ticks import rate_ticks
 
 _WIDER = 1.5  # one axis for all panels may span so many times what the widest panel needs
+_HAIR = 1.0
 FRAME = "frame"
 """The kind of the rows that stretch a panel's axis; nothing is drawn of them."""
 
@@ -40,6 +41,24 @@ class RateAxis:
         """A rate, or the end of its panel that lies beyond it."""
         low, high = self.frames.get(panel, (self.low, self.high))
         return min(max(rate, 2.0**low), 2.0**high)
+
+    def within(self, row: Row, ends: Sequence[str]) -> Row:
+        """A row whose intervals end with its panel, which they would stretch; `wide` where one goes on at both sides.
+
+        Args:
+            row: of the figure.
+            ends: names of rates, the low and the high end of an interval after each other.
+        """
+        if not self.frames:
+            return row
+        kept = {name: self.clipped(row[name], row["panel"]) for name in ends if row.get(name)}
+        pairs = zip(ends[::2], ends[1::2], strict=True)
+        wide = any(
+            kept.get(low, 0) > row.get(low, 0) and kept[high] < row[high]
+            for low, high in pairs
+            if low in kept
+        )
+        return row | kept | {"wide": wide}
 
     def scale(self) -> alt.Scale:
         """Of the chart: with the domain where it is shared, of the panel's rows where it is not."""
@@ -90,6 +109,11 @@ def rate_axis(ranges: Mapping[str, tuple[float, float]], *, margin: float) -> Ra
         frames = {panel: (middle - half, middle + half) for panel, middle in middles.items()}
         return RateAxis(min(f[0] for f in frames.values()), max(f[1] for f in frames.values()), frames)
     return RateAxis(low - margin, high + margin, frames)
+
+
+def thickness(usual: float) -> Any:
+    """Of a bar: a hair where it is wider than its panel, so that it does not bury what it crosses."""
+    return alt.condition("datum.wide", alt.value(_HAIR), alt.value(usual))
 
 
 def stretched(chart: alt.FacetChart, axis: RateAxis, *, along: Literal["x", "y"]) -> alt.FacetChart:

@@ -5,7 +5,7 @@ import math
 import altair as alt
 
 from widthwise.analysis.result import CellStatus
-from widthwise.report.equal_span import RateAxis, frame_layer, rate_axis, stretched
+from widthwise.report.equal_span import RateAxis, frame_layer, rate_axis, stretched, thickness
 from widthwise.report.figure import ROWS, Figure, Row, in_panels, of_kind, tips, zoom
 from widthwise.report.loss_rows import loss_rows
 from widthwise.report.numbers import plural, significant
@@ -67,7 +67,7 @@ def _on_an_axis(rows: list[Row]) -> tuple[RateAxis, list[Row]]:
         return rate_axis(_ranges(rows, of=("line", "mark")), margin=_MARGIN), rows
     room = {"mark": _MARK}
     held = [r for r in rows if closer.holds(r["rate"], r["panel"], room=room.get(r["kind"], 0.0))]
-    return closer, [_within(row, closer) for row in held] + closer.rows(rows)
+    return closer, [closer.within(row, ("rate low", "rate high")) for row in held] + closer.rows(rows)
 
 
 def _ranges(rows: list[Row], *, of: tuple[str, ...]) -> dict[str, tuple[float, float]]:
@@ -77,14 +77,6 @@ def _ranges(rows: list[Row], *, of: tuple[str, ...]) -> dict[str, tuple[float, f
         if row["kind"] in of:
             rates.setdefault(row["panel"], []).append(math.log2(row["rate"]))
     return {panel: (min(own), max(own)) for panel, own in rates.items()}
-
-
-def _within(row: Row, axis: RateAxis) -> Row:
-    """A row whose interval ends with its panel, which it would stretch otherwise."""
-    ends = {
-        name: axis.clipped(row[name], row["panel"]) for name in ("rate low", "rate high") if row.get(name)
-    }
-    return row | ends
 
 
 def _x(axis: RateAxis, rates: list[float]) -> alt.X:
@@ -134,7 +126,7 @@ def _optima(optima: alt.Chart) -> list[alt.Chart]:
     low = alt.X("rate low:Q", title=_X_TITLE)
     seen = optima.encode(shape=_shape(), tooltip=tips(*_OPTIMUM_TIPS))
     return [
-        optima.mark_rule(clip=True, strokeWidth=2.5).encode(x=low, x2="rate high:Q"),
+        optima.mark_rule(clip=True).encode(x=low, x2="rate high:Q", strokeWidth=thickness(3)),
         _where(seen, fitted=True).mark_point(clip=True, size=130, filled=True),
         _where(seen, fitted=False).mark_point(clip=True, size=130, strokeWidth=2, filled=False),
     ]

@@ -5,7 +5,7 @@ import math
 import altair as alt
 
 from widthwise.analysis.result import CellStatus
-from widthwise.report.equal_span import RateAxis, frame_layer, rate_axis, stretched
+from widthwise.report.equal_span import RateAxis, frame_layer, rate_axis, stretched, thickness
 from widthwise.report.figure import ROWS, Figure, Row, in_panels, of_kind, tips, zoom
 from widthwise.report.numbers import plural
 from widthwise.report.optimum_rows import MEASURED, optimum_rows
@@ -57,7 +57,7 @@ def optimum_figure(data: PageData) -> Figure | None:
             "and the slopes that theory predicts."
         ),
         chart=stretched(in_panels(layers, len(results)), axis, along="y"),
-        rows=[_within(row, axis) for row in rows] + axis.rows(rows),
+        rows=[axis.within(row, _ENDS) for row in rows] + axis.rows(rows),
         widths=len(widths),
     )
 
@@ -87,12 +87,6 @@ def _range(rows: list[Row]) -> tuple[float, float]:
     low, high = min(core), max(core)
     ends = [math.log2(row[name]) for row in rows for name in ("outer low", "outer high") if row.get(name)]
     return max(min([low, *ends]), low - _REACH), min(max([high, *ends]), high + _REACH)
-
-
-def _within(row: Row, axis: RateAxis) -> Row:
-    """A row whose intervals end with its panel, which they would stretch otherwise."""
-    ends = {name: axis.clipped(row[name], row["panel"]) for name in _ENDS if row.get(name)}
-    return row | ends if axis.frames else row
 
 
 def _y(data: PageData, axis: RateAxis) -> alt.Y:
@@ -139,8 +133,8 @@ def _points(points: alt.Chart) -> list[alt.Chart]:
         points.mark_rule(clip=True, strokeWidth=1.2, color=BLUE).encode(
             y=_titled("outer low"), y2="outer high:Q"
         ),
-        points.mark_rule(clip=True, strokeWidth=4, color=BLUE).encode(
-            y=_titled("inner low"), y2="inner high:Q"
+        points.mark_rule(clip=True, color=BLUE).encode(
+            y=_titled("inner low"), y2="inner high:Q", strokeWidth=thickness(4)
         ),
         points.mark_point(filled=True, size=60, shape="diamond", opacity=1, color=BLUE).encode(
             tooltip=tips(*_TIPS)

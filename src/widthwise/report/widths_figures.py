@@ -108,13 +108,16 @@ def _figure(
         scale = alt.Scale(type="log", base=2, domain=[low / 1.1, high * 1.1], nice=False)
         axis = alt.Axis(values=powers, format="~g")
     else:
-        scale, axis = alt.Scale(domain=[0, max(*values, 0.02)]), alt.Axis(format="%", tickCount=5)
+        scale, axis = (
+            alt.Scale(domain=[0, 1.05 * max(*values, 0.02)], nice=False),
+            alt.Axis(format="%", tickCount=5),
+        )
     ticks = [w for w in widths if math.log2(w).is_integer()] or widths
     base = alt.Chart().encode(
         x=alt.X(
             "width:Q",
             title="width",
-            scale=alt.Scale(type="log", base=2, nice=False),
+            scale=alt.Scale(type="log", base=2, domain=[widths[0] / 1.1, widths[-1] * 1.1], nice=False),
             axis=alt.Axis(values=ticks, format="d", labelOverlap="greedy"),
         ),
         y=alt.Y("value:Q", title=y, scale=scale, axis=axis),

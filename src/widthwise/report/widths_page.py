@@ -145,8 +145,7 @@ def epsilon_table(shares: Sequence[EpsilonShares]) -> PageTable | None:
         for epsilon in EPSILONS:
             name = epsilon.name
             texts += [percent(last.below[name]), percent(last.near[name]), _bites_from(ordered, name)]
-        without = " (no epsilon of its own)" if optimizer != "adam" else ""
-        rows.append(PageRow(f"{optimizer}, {parameterization}{without}", tuple(texts)))
+        rows.append(PageRow(f"{optimizer}, {parameterization}", tuple(texts)))
     ends = sorted({one.width for one in shares})
     each = [f"{what} {e.name}" for e in EPSILONS for what in ("below", "below 10 ×", "bites from:")]
     return as_page_table(
