@@ -21,8 +21,8 @@ def optimum(best: float, cubic: float, shifts: list[float], identity: str = "") 
 
     deviations = np.array(shifts)
     return LocalFit(
-        at(best), at(cubic), (best - 1, best + 1), (), (), len(shifts), deviations, deviations / 10, deviations / 2,
-        np.zeros(0), 0, identity,
+        at(best), at(cubic), at(best), (best - 1, best + 1), (), (), len(shifts), deviations,
+        deviations / 10, deviations / 2, np.zeros(0), 0, identity,
     )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from scipy import stats
 
 from widthwise.analysis import Interval, Observation, fit_table
 from widthwise.analysis.optimum import CellFit
-from widthwise.analysis.policy_losses import DIVERGED, PolicyLoss, PolicyNoise, excess, policy_noise
+from widthwise.analysis.optimum_loss import OptimumLoss
+from widthwise.analysis.policy_losses import DIVERGED, PolicyNoise, excess, policy_noise
 
 A = (2.0, 2.1, 2.3)
 B = (2.01, 2.13, 2.29)
@@ -79,14 +80,14 @@ def test_the_variance_is_the_response_to_every_run(best: float, everywhere: int)
         ]
         fit = fit_table(observations).prescriptions["p"][0]
         assert fit.local is not None
-        return float(np.mean(list(PolicyLoss(fit, fit.local).by_seed.values())))
+        return float(np.mean(list(OptimumLoss(fit, fit.local).by_seed.values())))
 
     runs = [(seed, x) for seed in range(3) for x in RATES if seed < everywhere or x == 0]
     response = [(mean(run) - mean(None)) / step for run in runs]
     fit = cell("p", (2.0, 2.0, 2.0), best=best, everywhere=everywhere)
     assert fit.local is not None
     # step^1 curvature terms and rounding of 2 + 1e-6: 1e-4 of a derivative
-    assert PolicyLoss(fit, fit.local).variance_factor(3) == pytest.approx(
+    assert OptimumLoss(fit, fit.local).variance_factor(3) == pytest.approx(
         np.sum(np.square(response)), rel=1e-3
     )
 
@@ -96,7 +97,7 @@ def test_the_shape_of_the_loss_widens_the_interval() -> None:
     policies = {"a": cell("a", A), "b": cell("b", A, best=0.2, cubic=0.004)}
     own = policies["b"].local
     assert own is not None
-    miss = abs(own.parabola.value - own.cubic.value)
+    miss = abs(own.loss_difference)
     assert miss > 1e-5
     found = excess(policies, "b", ["a"], PolicyNoise(0.0, 2), level=0.95)
     assert found is not None

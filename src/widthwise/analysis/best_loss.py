@@ -1,36 +1,42 @@
 """The loss at the best rate: differences between prescriptions, with intervals.
 
 Two prescriptions at one width share their seeds: the same initial draw, the same batches. Their difference is therefore
-taken seed by seed where both cells were fitted over the same number of seeds, its variance pooled over the widths at
-which the two can be compared (d_ws: what seed s has more than the mean difference at width w):
+taken seed by seed over the S seeds that ran the best rate of both (`optimum_loss`), its variance pooled over the widths
+at which the two can be compared (d_ws: what seed s has more than the mean difference at width w):
 
-    sigma_d^2 = sum_ws d_ws^2 / nu,   nu = sum_w (S_w - 1),   s^2 = sigma_d^2 / S        t with nu degrees of freedom
+    sigma_d^2 = sum_ws d_ws^2 / nu,   nu = sum_w (S_w - 1),   s^2 = sigma_d^2 f        t with nu degrees of freedom
 
-Without common seeds s^2 is the sum of both cells' variances, from the noise pooled over the table. To the half-width is
-added by how much the estimate would change if the cubics' values were taken for the parabolas'.
+with f = 1 / S where all those seeds ran every rate of the fits, and else the mean of both cells' f, as in
+`policy_losses`: what lies between the best rate and the optimum is known from the seeds of the fit alone. Without two
+common seeds at any width the variance of one seed's difference is twice that of the noise pooled over the table, and
+without any common seed s^2 is the sum of both cells'. To the half-width is added by how much the estimate would change
+if the cubics' values were taken.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from widthwise.analysis.cell import Floats
 from widthwise.analysis.exponent import slope_weights
 from widthwise.analysis.noise import Noise, student_quantile
-from widthwise.analysis.optimum import CellFit, LocalFit
+from widthwise.analysis.optimum import CellFit
+from widthwise.analysis.optimum_loss import OptimumLoss
 from widthwise.analysis.result import Interval
 
-Pair = tuple[LocalFit, LocalFit]
+Pair = tuple[OptimumLoss, OptimumLoss]
 
 
 def common_cells(first: Sequence[CellFit], second: Sequence[CellFit]) -> dict[int, Pair]:
     """The widths at which both prescriptions have an optimum, ascending, with both fits."""
-    others = {fit.cell.width: fit.local for fit in second}
+    others = {fit.cell.width: fit for fit in second}
     found: dict[int, Pair] = {}
     for fit in first:
         other = others.get(fit.cell.width)
-        if fit.local is not None and other is not None:
-            found[fit.cell.width] = (fit.local, other)
+        if fit.local is not None and other is not None and other.local is not None:
+            found[fit.cell.width] = (OptimumLoss(fit, fit.local), OptimumLoss(other, other.local))
     return found
 
 
@@ -63,39 +69,57 @@ def loss_contrast(
     """A weighted sum over widths of the differences of losses."""
     if noise is None:
         return None
-    estimate = sum(weights[w] * (a.parabola.value - b.parabola.value) for w, (a, b) in pairs.items())
-    sigma_2, freedom = _pair_variance(pairs)
-    if freedom < 1:
-        sigma_2, freedom = None, noise.degrees_of_freedom
-    statistical_2 = sum(weights[w] ** 2 * _variance(pair, sigma_2, noise) for w, pair in pairs.items())
-    half = student_quantile(level, freedom) * math.sqrt(statistical_2) + _shape(pairs, weights)
+    compared = {width: _compare(*pair) for width, pair in pairs.items()}
+    freedom = sum(one.freedom for one in compared.values())
+    if freedom:
+        sigma_2 = math.fsum(float(one.deviations @ one.deviations) for one in compared.values()) / freedom
+    else:
+        sigma_2, freedom = 2 * noise.level**2, noise.degrees_of_freedom
+    estimate = math.fsum(weights[width] * one.difference for width, one in compared.items())
+    variance = math.fsum(
+        weights[width] ** 2 * one.factor * (sigma_2 if one.paired else 2 * noise.level**2)
+        for width, one in compared.items()
+    )
+    shape = abs(math.fsum(weights[width] * one.shape for width, one in compared.items()))
+    half = student_quantile(level, freedom) * math.sqrt(variance) + shape
     return Interval(estimate, estimate - half, estimate + half)
 
 
-def _pair_variance(pairs: dict[int, Pair]) -> tuple[float | None, int]:
-    """The variance of one seed's difference, and its degrees of freedom; pooled over the widths with common seeds."""
-    total, freedom = 0.0, 0
-    for a, b in pairs.values():
-        if a.seeds == b.seeds and a.seeds > 1 and a.identity != b.identity:
-            difference_S = a.levels - b.levels
-            total += float(difference_S @ difference_S)
-            freedom += a.seeds - 1
-    return (total / freedom, freedom) if freedom else (None, 0)
+@dataclass(frozen=True)
+class _Compared:
+    """Two prescriptions at one width.
+
+    Args:
+        difference: of their losses.
+        deviations: of single seeds' differences from it; none where no two seeds are in common.
+        factor: f, by which the variance of one seed's difference is multiplied.
+        shape: by how much the difference lies above that of the cubics' values.
+        paired: whether it is over common seeds.
+    """
+
+    difference: float
+    deviations: Floats
+    factor: float
+    shape: float
+    paired: bool = True
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of `deviations`."""
+        return max(len(self.deviations) - 1, 0)
 
 
-def _variance(pair: Pair, paired: float | None, noise: Noise) -> float:
-    a, b = pair
+def _compare(first: OptimumLoss, second: OptimumLoss) -> _Compared:
+    a, b = first.local, second.local
+    difference, shape, none = a.loss - b.loss, a.loss_difference - b.loss_difference, np.zeros(0)
     if a.identity == b.identity:
-        return 0.0
-    if paired is not None and a.seeds == b.seeds:
-        return paired / a.seeds
-    return noise.level**2 * (1 / a.seeds + 1 / b.seeds)
-
-
-def _shape(pairs: dict[int, Pair], weights: dict[int, float]) -> float:
-    """By how much the estimate would change if the cubics' values were taken."""
-    misses = {
-        w: (a.parabola.value - a.cubic.value) - (b.parabola.value - b.cubic.value)
-        for w, (a, b) in pairs.items()
-    }
-    return abs(float(np.sum([weights[w] * misses[w] for w in pairs])))
+        return _Compared(0.0, none, 0.0, 0.0)
+    if first.fitted_seeds == second.fitted_seeds and a.seeds > 1:
+        return _Compared(difference, a.levels - b.levels, 1 / a.seeds, shape)
+    seeds = sorted(set(first.by_seed) & set(second.by_seed))
+    if not seeds:
+        return _Compared(difference, none, (1 / a.seeds + 1 / b.seeds) / 2, shape, paired=False)
+    single_S = np.array([first.by_seed[seed] - second.by_seed[seed] for seed in seeds])
+    factor = (first.variance_factor(len(seeds)) + second.variance_factor(len(seeds))) / 2
+    mean = float(single_S.mean())
+    return _Compared(mean, single_S - mean if len(seeds) > 1 else none, factor, shape)

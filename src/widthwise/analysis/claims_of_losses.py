@@ -182,7 +182,7 @@ def _largest_rise(study: Evidence, parameterization: str) -> Condition | None:
     level = 1 - (1 - study.level) / len(steps)
     found: list[tuple[float, Condition]] = []
     for where, before, after in steps:
-        estimate = after.parabola.value - before.parabola.value
+        estimate = after.loss - before.loss
         variance = noise.level**2 * (1 / before.seeds + 1 / after.seeds)
         half = student_quantile(level, noise.degrees_of_freedom) * math.sqrt(variance)
         rise = Interval(estimate, estimate - half, estimate + half)

@@ -142,7 +142,7 @@ class Evidence:
             return None
         weights: dict[object, tuple[LocalFit, float]] = {}
         for pair, weight in zip(pairs.values(), slope_weights(tuple(pairs)), strict=True):
-            for local, sign in zip(pair, (1.0, -1.0), strict=True):
+            for local, sign in zip((one.local for one in pair), (1.0, -1.0), strict=True):
                 before = weights.get(local.identity, (local, 0.0))[1]
                 weights[local.identity] = (local, before + sign * float(weight))
         fits, factors = zip(*weights.values(), strict=True)

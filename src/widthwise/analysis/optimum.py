@@ -2,7 +2,12 @@
 
 Around the rate of lowest mean loss, `PARABOLA_OCTAVES` to each side (at least one rate each side) are fitted by a
 parabola and `CUBIC_OCTAVES` to each side (two rates where there are two, four in all) by a cubic. On a grid of
-factors of 2 these are 3 and 5 points.
+factors of 2 these are 3 and 5 points. Both end before a rate whose loss is above `UNSTABLE` times the best, as far as
+these numbers of points allow: where training breaks down the loss jumps, and no polynomial says anything of it.
+
+**The loss at the optimum** is that of a parabola over `LEVEL_OCTAVES` to each side, which on a grid of factors of 2 is
+the same one. On a finer grid a parabola that reaches an octave up the steep side passes below every loss that was
+measured: on curves as they were measured, a grid of 2^0.5 and four widths, its loss errs five times as much.
 
 **The parabola's minimum is the one used; the cubic's says how far the method may be off.** Simulated on three widths,
 two seeds and a grid of factors of 2 (`benchmarks/results/interval_coverage.json`): where the loss grows faster above
@@ -28,8 +33,11 @@ from widthwise.analysis.polynomial import Minimum, polynomial_minimum
 from widthwise.analysis.result import CellStatus
 
 PARABOLA_OCTAVES = 1.0
-CUBIC_OCTAVES = 2.0
+LEVEL_OCTAVES = 0.5
+CUBIC_OCTAVES = 1.0
 CUBIC_POINTS = 4
+UNSTABLE = 1.2
+"""The multiple of the best loss above which a rate counts as unstable: where the paper's sweeps end."""
 ROUNDING = 0.02  # octaves: rates such as 0.00141 and 0.00283 are a factor of 2 apart only up to rounding
 
 
@@ -40,8 +48,9 @@ class LocalFit:
     Args:
         parabola: its minimum is the one that is used.
         cubic: the minimum of the other fit.
+        level: the minimum whose value is the loss at the optimum.
         window: the lowest and highest x of the parabola's fit.
-        rates: the indices of its rates in the cell.
+        rates: the indices of `level`'s rates in the cell.
         rows: the indices of the seeds in the fits.
         seeds: how many seeds are in the fits: those that trained at every rate of the cubic's window.
         shifts: each of these seeds' deviation of the optimum, in octaves.
@@ -54,6 +63,7 @@ class LocalFit:
 
     parabola: Minimum
     cubic: Minimum
+    level: Minimum
     window: tuple[float, float]
     rates: tuple[int, ...]
     rows: tuple[int, ...]
@@ -64,6 +74,16 @@ class LocalFit:
     scatter: Floats
     scatter_freedom: int
     identity: Hashable
+
+    @property
+    def loss(self) -> float:
+        """The loss at the optimum."""
+        return self.level.value
+
+    @property
+    def loss_difference(self) -> float:
+        """By how much that loss lies above the cubic's."""
+        return self.level.value - self.cubic.value
 
     @property
     def difference(self) -> float:
@@ -100,6 +120,8 @@ def fit_cell(cell: Cell) -> CellFit:
     if best == usable[-1]:
         return CellFit(cell, CellStatus.EDGE_HIGH, best)
     local = _fit_bracketed(cell, usable, best)
+    if local is not None and mean_R[best] > UNSTABLE * local.loss > 0:
+        return CellFit(cell, CellStatus.EDGE_HIGH, best)
     return CellFit(cell, CellStatus.BRACKETED if local else CellStatus.UNRESOLVED, best, local)
 
 
@@ -113,8 +135,12 @@ def _fit_bracketed(cell: Cell, usable: list[int], best: int) -> LocalFit | None:
     """Both fits over the usable rates, or None if one of them has no minimum."""
     x_U = cell.x[usable]
     centre = usable.index(best)
+    stable_U = cell.mean()[usable] <= UNSTABLE * cell.mean()[usable[centre]]
+    nearest = _window(x_U, centre, octaves=LEVEL_OCTAVES, each_side=1, points=3)
     narrow = _window(x_U, centre, octaves=PARABOLA_OCTAVES, each_side=1, points=3)
     wide = _window(x_U, centre, octaves=CUBIC_OCTAVES, each_side=2, points=CUBIC_POINTS)
+    nearest, narrow = (_without_walls(window, stable_U, centre, points=3) for window in (nearest, narrow))
+    wide = _without_walls(wide, stable_U, centre, points=CUBIC_POINTS)
     loss_SxU = cell.loss[:, usable]
     complete_S = np.isfinite(loss_SxU[:, wide]).all(axis=1)
     if wide.stop - wide.start < CUBIC_POINTS or not complete_S.any():
@@ -123,21 +149,24 @@ def _fit_bracketed(cell: Cell, usable: list[int], best: int) -> LocalFit | None:
     mean_U = loss_SxU.mean(axis=0)
     parabola = polynomial_minimum(x_U[narrow], mean_U[narrow], degree=2)
     cubic = polynomial_minimum(x_U[wide], mean_U[wide], degree=3)
-    if parabola is None or cubic is None:
+    level = polynomial_minimum(x_U[nearest], mean_U[nearest], degree=2)
+    if parabola is None or cubic is None or level is None:
         return None
-    deviation_SxN = (loss_SxU - mean_U)[:, narrow]
+    deviation_SxU = loss_SxU - mean_U
+    deviation_SxN = deviation_SxU[:, narrow]
     fitted = [usable[index] for index in range(wide.start, wide.stop)]
     scatter, scatter_freedom = _scatter(cell.loss[:, usable[narrow]])
     return LocalFit(
         parabola=parabola,
         cubic=cubic,
+        level=level,
         window=(float(x_U[narrow][0]), float(x_U[narrow][-1])),
-        rates=tuple(usable[narrow]),
+        rates=tuple(usable[nearest]),
         rows=tuple(int(s) for s in np.flatnonzero(complete_S)),
         seeds=int(complete_S.sum()),
         shifts=deviation_SxN @ parabola.shift,
         bends=deviation_SxN @ parabola.bend / parabola.curvature,
-        levels=deviation_SxN @ parabola.level,
+        levels=deviation_SxU[:, nearest] @ level.level,
         scatter=scatter,
         scatter_freedom=scatter_freedom,
         identity=_identity(cell, [(int(s), r) for s in np.flatnonzero(complete_S) for r in fitted]),
@@ -160,6 +189,16 @@ def _window(x_U: Floats, centre: int, *, octaves: float, each_side: int, points:
     high = min(len(x_U), max(int(near[-1]), centre + each_side) + 1)
     while high - low < min(points, len(x_U)):
         low, high = max(0, low - 1), min(len(x_U), high + 1)
+    return slice(low, high)
+
+
+def _without_walls(window: slice, stable_U: NDArray[np.bool_], centre: int, *, points: int) -> slice:
+    """The window without what lies beyond an unstable rate, as long as so many points and both neighbours are left."""
+    low, high = window.start, window.stop
+    while high - low > points and high > centre + 2 and not stable_U[centre:high].all():
+        high -= 1
+    while high - low > points and low < centre - 1 and not stable_U[low:centre].all():
+        low += 1
     return slice(low, high)
 
 

@@ -17,54 +17,16 @@ that ran the best rate alone count here as they do where a sweep searches with o
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from widthwise.analysis.cell import Floats
 from widthwise.analysis.noise import student_quantile
-from widthwise.analysis.optimum import CellFit, LocalFit
+from widthwise.analysis.optimum import CellFit
+from widthwise.analysis.optimum_loss import OptimumLoss
 from widthwise.analysis.result import Interval
 
 DIVERGED = Interval(math.inf, math.inf, math.inf)
 """The excess of a policy under which no rate trained at all."""
-
-
-@dataclass(frozen=True)
-class PolicyLoss:
-    """One policy at one width.
-
-    Args:
-        cell: its runs.
-        local: its optimum.
-    """
-
-    cell: CellFit
-    local: LocalFit
-
-    @cached_property
-    def by_seed(self) -> Mapping[int, float]:
-        """Each seed's loss at the optimum, of all seeds that trained at the best rate."""
-        cell, best = self.cell.cell, self._best
-        loss_S = cell.loss[:, best]
-        gap = self.local.parabola.value - float(np.mean(loss_S[list(self.local.rows)]))
-        return {
-            seed: float(loss) + gap
-            for seed, loss in zip(cell.seeds, loss_S, strict=True)
-            if np.isfinite(loss)
-        }
-
-    def variance_factor(self, seeds: int) -> float:
-        """f, for a mean over so many seeds."""
-        at = self.local.rates.index(self._best)
-        weights_N: Floats = np.array(self.local.parabola.level)
-        weights_N[at] -= 1
-        return 1 / seeds + float(weights_N @ weights_N) / self.local.seeds + 2 * float(weights_N[at]) / seeds
-
-    @property
-    def _best(self) -> int:
-        assert self.cell.best_index is not None
-        return self.cell.best_index
 
 
 @dataclass(frozen=True)
@@ -94,10 +56,10 @@ def policy_noise(widths: Iterable[Policies]) -> PolicyNoise | None:
     return PolicyNoise(math.sqrt(total / freedom), freedom) if freedom else None
 
 
-def _distinct(policies: Policies) -> list[PolicyLoss]:
+def _distinct(policies: Policies) -> list[OptimumLoss]:
     """Those with an optimum, of policies that are the same runs one."""
     found = {
-        fit.local.identity: PolicyLoss(fit, fit.local) for fit in policies.values() if fit.local is not None
+        fit.local.identity: OptimumLoss(fit, fit.local) for fit in policies.values() if fit.local is not None
     }
     return list(found.values())
 
@@ -126,9 +88,9 @@ def excess(
     own = policies[policy]
     if own.local is None:
         return DIVERGED if own.best_index is None else None
-    one = PolicyLoss(own, own.local)
+    one = OptimumLoss(own, own.local)
     known = [(other, policies[other]) for other in others if other != policy and other in policies]
-    candidates = [PolicyLoss(fit, fit.local) for _, fit in known if fit.local is not None]
+    candidates = [OptimumLoss(fit, fit.local) for _, fit in known if fit.local is not None]
     if not candidates:
         return None
     level = 1 - (1 - level) / (among * len(candidates))
@@ -140,7 +102,7 @@ def excess(
     return Interval(*map(max, ends))
 
 
-def _difference(one: PolicyLoss, other: PolicyLoss, noise: PolicyNoise, level: float) -> Interval | None:
+def _difference(one: OptimumLoss, other: OptimumLoss, noise: PolicyNoise, level: float) -> Interval | None:
     """None if the two have no seed in common."""
     if one.local.identity == other.local.identity:
         return Interval(0.0, 0.0, 0.0)
@@ -149,7 +111,7 @@ def _difference(one: PolicyLoss, other: PolicyLoss, noise: PolicyNoise, level: f
         return None
     estimate = math.fsum(one.by_seed[seed] - other.by_seed[seed] for seed in seeds) / len(seeds)
     variance = noise.sigma**2 * (one.variance_factor(len(seeds)) + other.variance_factor(len(seeds)))
-    misses = [own.local.parabola.value - own.local.cubic.value for own in (one, other)]
+    misses = [own.local.loss_difference for own in (one, other)]
     half = student_quantile(level, noise.degrees_of_freedom) * math.sqrt(variance) + abs(
         misses[0] - misses[1]
     )

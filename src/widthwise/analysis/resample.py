@@ -26,7 +26,7 @@ from widthwise.analysis.optimum import CellFit, LocalFit
 
 def triple(fit: LocalFit) -> Floats:
     """log2 of the best rate, ln of the curvature in log2 of the rate, and the loss [3]."""
-    return np.array([fit.parabola.x, np.log(fit.parabola.curvature), fit.parabola.value])
+    return np.array([fit.parabola.x, np.log(fit.parabola.curvature), fit.loss])
 
 
 class Resampler:
@@ -97,7 +97,7 @@ def _fit_pool(cells: Sequence[LocalFit], stretch: float) -> Floats:
             [
                 cell.difference,
                 np.log(cell.parabola.curvature / cell.cubic.curvature),
-                cell.parabola.value - cell.cubic.value,
+                cell.loss_difference,
             ]
             for cell in cells
         ]

@@ -25,11 +25,8 @@ import numpy as np
 
 from widthwise.analysis.cell import Cell, Floats
 from widthwise.analysis.noise import Noise, contrast, student_quantile
-from widthwise.analysis.optimum import CellFit
+from widthwise.analysis.optimum import UNSTABLE, CellFit
 from widthwise.analysis.result import Interval
-
-UNSTABLE = 1.2
-"""The multiple of the best loss above which a rate counts as unstable."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def _optimum(fit: CellFit, noise: Noise | None) -> CellOptimum:
         cubic=local.cubic.x,
         standard_error=noise.sigma / local.seeds**0.5 if noise else None,
         systematic=abs(local.difference),
-        loss=local.parabola.value,
+        loss=local.loss,
         degrees_of_freedom=noise.degrees_of_freedom if noise else 0,
         loss_error=noise.level / local.seeds**0.5 if noise else None,
     )

@@ -86,9 +86,12 @@ contradicts it, and is otherwise **not decidable at this scale**. A claim of sev
 does not hold if one does not. Only prescriptions count that have finished all of their widths: a claim that needs
 another is **not run yet**.
 
-The best rate of a prescription and width is the minimum of a parabola through the losses about it; a sweep that found
-no worse rate on both sides has none. Losses are held-out cross-entropies in nats a token. The noise is that of the
-study's own seeds, pooled over the cells of an optimizer, and an interval of an exponent covers the fit's shape too.
+The best rate of a prescription and width is the minimum of a parabola through the losses within an octave of it, up to
+the first above 1.2 times the best, where training breaks down; a sweep that found no worse rate on both sides has none.
+The best loss is the minimum of a parabola through the nearest rates alone, moved to the mean of all seeds that trained
+at the best of them; two prescriptions are compared seed by seed. Losses are held-out cross-entropies in nats a token.
+The noise is that of the study's own seeds, pooled over the cells of an optimizer, and an interval of an exponent covers
+the fit's shape too.
 *Trials* are the runs of the prescriptions that a claim rests on, those that diverged included; for claims 11 and 14
 they are small measurements of their own, as is the start of claim 15."""
 

@@ -1,0 +1,72 @@
+"""Optima of grids finer than factors of 2, with a wall above the best rate: as the study of the paper measured them."""
+
+import pytest
+
+from widthwise.analysis import CellStatus, Observation
+from widthwise.analysis.best_loss import common_cells, loss_difference
+from widthwise.analysis.cell import make_cell
+from widthwise.analysis.noise import pool_noise, student_quantile
+from widthwise.analysis.optimum import CellFit, fit_cell
+
+# Adam with parameter scaling, standard, one rate, width 256: log2 of the rate -> loss less 1.3772.
+MEASURED = {-6: 0.092, -5: 0.022, -4.5: 0.009, -4: 0.0, -3.5: 0.029, -3: 1.130, -2: 1.789}
+
+
+def cell(excess: dict[float, float], seeds: dict[int, float] | None = None, *, width: int = 256) -> CellFit:
+    """Seed 0 at all rates, best 1.3772; other seeds at x = -4 alone, by their losses there."""
+    runs = [Observation("p", width, 2.0**x, 0, 1.3772 + y, f"{x} 0 {y}") for x, y in excess.items()]
+    runs += [Observation("p", width, 2.0**-4, s, loss, f"-4 {s} {loss}") for s, loss in (seeds or {}).items()]
+    return fit_cell(make_cell(runs))
+
+
+def test_where_training_breaks_down_no_fit_reaches() -> None:
+    local = cell(MEASURED).local
+    assert local is not None
+    # -3 and -2 lie above 1.2 times the best. The parabola is over -5, -4.5, -4, -3.5.
+    assert local.window == (-5, -3.5)
+    # Through 0.009, 0, 0.029 at steps of 1/2: vertex 0.005 / 0.038 below -4, value -0.02^2 / (8 * 0.038).
+    assert local.level.x == pytest.approx(-4 - 0.005 / 0.038, abs=1e-9)
+    assert local.loss == pytest.approx(1.3772 - 0.0004 / 0.304, abs=1e-9)
+
+
+def test_a_finer_grid_leaves_the_loss_near_what_was_measured() -> None:
+    # Adam, standard, one rate, width 1024: over an octave to each side a parabola passes 0.02 below every loss.
+    measured = {-6: 0.2, -5: 0.043, -4.5: 0.011, -4: 0.0, -3.5: 0.056, -3: 0.2749, -2: 0.71}
+    local = cell(measured).local
+    assert local is not None
+    assert local.parabola.value < 1.36
+    assert local.loss == pytest.approx(1.3772 - 0.045**2 / (8 * 0.067), abs=1e-9)
+
+
+def test_a_neighbour_that_no_longer_trains_is_an_edge() -> None:
+    # SGD, standard, full alignment, width 512: the next rate is at the loss of a model that has learnt nothing.
+    assert cell({-6: 0.239, -5: 0.112, -4: 0.0, -3.5: 3.934, -3: 3.9}).status is CellStatus.EDGE_HIGH
+
+
+def test_seeds_at_the_best_rate_alone_count_in_a_difference_of_losses() -> None:
+    lower = [0.021, 0.012, 0.017]  # by seed; their mean is 1/60
+    even = {
+        -6: 0.16,
+        -5: 0.04,
+        -4.5: 0.01,
+        -4: 0.0,
+        -3.5: 0.01,
+        -3: 0.04,
+    }  # its optimum is at a rate of the grid
+    first = cell(even, {1: 1.39, 2: 1.37})
+    second = fit_cell(
+        make_cell(
+            [Observation("q", 256, 2.0**x, 0, 1.3772 - lower[0] + y, f"q{x}") for x, y in even.items()]
+            + [Observation("q", 256, 2.0**-4, s, at - lower[s], f"q{s}") for s, at in ((1, 1.39), (2, 1.37))]
+        )
+    )
+    noise = pool_noise([first, second])
+    pairs = common_cells([first], [second])
+    found = loss_difference(pairs, 256, noise)
+    assert found is not None
+    assert found.estimate == pytest.approx(0.05 / 3, abs=1e-9)
+    # Deviations of 13, -14, 1 in 3000: sigma_d^2 = 366 / (2 * 9e6). The fit adds nothing at a vertex on the middle
+    # rate: f = 1/3, two degrees of freedom.
+    half = student_quantile(0.95, 2) * (366 / 18e6 / 3) ** 0.5
+    assert found.high - found.estimate == pytest.approx(half, abs=1e-9)
+    assert found.estimate - found.low == pytest.approx(half, abs=1e-9)
