@@ -10,7 +10,8 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev study test test-all check format lock
+TESTS := tests-of-test tests-of-test-all
+.PHONY: help setup setup-dev study test test-all $(TESTS) check format lock
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -73,11 +74,14 @@ check: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 
-test: check
-	$(BIN)/pytest -q -n $(WORKERS) -m "not slow"
+# The checker of types works on one core for a minute: the tests do not wait for it. Both are seen to their end.
+test test-all: setup-dev
+	@$(MAKE) --no-print-directory --jobs 2 check tests-of-$@
 
-test-all: check
-	$(BIN)/pytest -q -n $(WORKERS)
+# Every interpreter that the tests start reads what the first one has compiled.
+$(TESTS): export PYTHONDONTWRITEBYTECODE :=
+$(TESTS): setup-dev
+	$(BIN)/pytest -q -n $(WORKERS) $(if $(filter %-all,$@),,-m "not slow")
 
 format: setup-dev
 	$(BIN)/ruff format .
