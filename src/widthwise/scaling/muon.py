@@ -60,7 +60,10 @@ def muon_with_adamw(
     for group in hidden:
         for name, tensor in zip(group["param_names"], group["params"], strict=True):
             if tensor.dim() != 2:
-                raise ValueError(f"{name} has {tensor.dim()} dimensions; PyTorch's Muon takes matrices alone")
+                raise ValueError(
+                    f"{name} has {tensor.dim()} dimensions; PyTorch's Muon takes matrices alone: hold a stack as "
+                    "a list of matrices, or make the plan with optimizer=ADAM"
+                )
     elsewhere = param_groups(
         plan,
         model,

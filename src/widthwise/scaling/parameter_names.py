@@ -19,6 +19,12 @@ DATA_PARALLEL = "module."
 FLATTENING = "_fsdp_wrapped_module"
 """The wrapper that cuts tensors out of one flat tensor."""
 
+SEPARATED = (
+    "Where one of them was tied to another tensor, tie it again: to_empty and load_state_dict(assign=True) "
+    "make two of one"
+)
+"""What a model has more tensors for than its plan, if it is the right one."""
+
 Row = TypeVar("Row")
 SHOWN = 5
 
@@ -82,6 +88,7 @@ def rows_of(rows: Mapping[str, Row], model: "nn.Module") -> dict[str, Row]:
                 for what, some in (("the plan alone has", missing), ("the model alone has", unknown))
                 if some
             )
+            + (f". {SEPARATED}" if unknown and not missing else "")
         )
     return {name: rows[plain] for name, plain in names.items()}
 
