@@ -2,13 +2,16 @@
 
 import json
 import math
+import re
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from study_example import DIGEST, command, one_thread, tiny_source, write_corpus
 from widthwise.records import (
@@ -25,6 +28,8 @@ from widthwise.records import (
 from widthwise.study import RunState, SpecSource, load_spec, run_study, train_wide
 from widthwise.study.expand import StudyPlan, build_model, expand
 from widthwise.study.fitting_sizes import FittingSizes
+from widthwise.study.measure_spec import MeasureSpec
+from widthwise.study.training_spec import LayerMajorSpec
 
 CPU = torch.device("cpu")
 FORM: dict[str, Any] = {"steps": 4, "batch": 2, "form": "layer-major"}
@@ -233,6 +238,49 @@ def test_a_width_that_does_not_fit(
     sizes = FittingSizes(CPU, corpus_bytes=10**6, data_seeds=1, measure=spec.measure)
     with pytest.raises(ValueError, match=says):
         expand(spec, corpus=DIGEST, population_size=sizes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "decay", "less", "named"),
+    [
+        ({}, 0.0, 0, 1),
+        ({}, 0.0, 1, 2),
+        ({}, 0.0, 2**33, None),
+        ({}, 0.1, 0, None),
+        ({"since": ["start", "update"]}, 0.0, 0, None),
+    ],
+)
+def test_a_model_too_large_in_the_usual_form_is_told_of_this_one_where_it_fits(
+    changes: dict[str, Any],
+    decay: float,
+    less: int,
+    named: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To the byte, and the specification that it names is one: with weight decay, or of an update, there is none."""
+    source = load_spec("paper-widths").spec
+    measure = MeasureSpec.model_validate({"alignment": {"every": 10, **changes}})
+    training = source.training.model_copy(update={"batch": 64})
+    update = {"widths": (4096,), "arms": source.arms[:1], "measure": measure, "training": training}
+    spec = source.model_copy(update=update)
+    recipe = expand(spec, corpus=DIGEST, population_size=1).trials[0].recipe
+    shared = train_wide.runner.train_recipe(recipe, measure)
+    there = train_wide.needed_bytes(shared, train_wide.storage_of(recipe)) - less
+    for module in ("choose_population", "available"):
+        monkeypatch.setattr(sys.modules[f"widthwise.train.{module}"], "free_bytes", lambda device: there)
+    usual = spec.training.model_copy(update={"form": None})
+    arm = spec.arms[0].model_copy(update={"weight_decay": (decay,)})
+    asked = spec.model_copy(update={"training": usual, "arms": (arm,)})
+    sizes = FittingSizes(CPU, corpus_bytes=10**6, data_seeds=1, measure=measure)
+    with pytest.raises(ValueError, match=r"a model of width 4096 .* or a device with more memory") as raised:
+        expand(asked, corpus=DIGEST, population_size=sizes)
+    found = re.search(r"; it fits layer by layer \(training: (.*), in .* GiB\), which", str(raised.value))
+    assert (found is None) == (named is None)
+    if found is not None:
+        form = LayerMajorSpec.model_validate(yaml.safe_load(found[1])["form"])
+        assert form.micro_batches == named
+        taken = spec.model_copy(update={"training": spec.training.model_copy(update={"form": form})})
+        assert len(expand(taken, corpus=DIGEST, population_size=sizes).populations) == 2
 
 
 def test_one_gpu_holds_all_fourteen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,33 @@ def require_room(recipe: "TrainRecipe", storage: "Storage", *, there: int, where
     return need
 
 
+def form_that_fits(recipe: "TrainRecipe", *, there: int) -> str | None:
+    """What a specification says for a model to be trained layer by layer, in the fewest pieces of a batch that fit.
+
+    Returns:
+        It, and the bytes it takes, as text; None where there is no such training of the model, or no room for it.
+    """
+    from widthwise.models import Transformer
+    from widthwise.records import Since
+    from widthwise.train.memory_sums import readable
+    from widthwise.train.micro_batch import divisors
+    from widthwise.wide import Storage
+
+    if not isinstance(recipe.model, Transformer):
+        return None
+    if recipe.alignment is not None and Since.UPDATE in recipe.alignment.since:
+        return None
+    for pieces in divisors(recipe.batch):
+        storage = Storage(micro_batches=pieces)
+        try:
+            storage.updates(recipe.update)
+        except ValueError:
+            return None
+        if (need := needed_bytes(recipe, storage)) <= there:
+            return f"training: {{form: {{kind: layer-major, micro_batches: {pieces}}}}}, in {readable(need)}"
+    return None
+
+
 def wide_size(recipe: Recipe, device: "torch.device", measure: MeasureSpec | None) -> PopulationSize:
     """The population of such a trial: it alone.
 
