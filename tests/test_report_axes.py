@@ -141,5 +141,6 @@ def test_an_interval_wider_than_its_panel_ends_with_it_and_is_a_hair() -> None:
         "panel": "a", "low": 2.0**-2, "high": 2.0**2, "wide": True,
     }  # fmt: skip
     assert not axis.within({"panel": "a", "low": 0.5, "high": 2.0**3}, ("low", "high"))["wide"]
+    assert not axis.within({"panel": "a", "low": 2.0**-5, "high": 1.0}, ("low", "high"))["wide"]
     assert not axis.within({"panel": "b"}, ("low", "high"))["wide"]
     assert RateAxis(-10.0, 10.0, {}).within(ends, ("low", "high")) == ends

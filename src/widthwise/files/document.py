@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from widthwise.files.replacing import replace_text
+
 Value = TypeVar("Value")
 
 
@@ -30,6 +32,22 @@ def document(values: object, *, kind: str, version: int, name: str) -> dict[str,
             f"{name} of version {value.get('version')!r}; this widthwise reads version {version}"
         )
     return value
+
+
+def save_document(path: Path, value: object) -> None:
+    """Write a value as indented JSON: the file is replaced at once or left as it was.
+
+    Raises:
+        ValueError: a number that JSON does not have.
+        OSError: a file that cannot be written.
+
+    Example:
+        >>> save_document(Path("plan.json"), {"kind": "widthwise scaling plan", "version": 1})
+        >>> load_document(Path("plan.json"), lambda value: document(
+        ...     value, kind="widthwise scaling plan", version=1, name="a plan"))["version"]
+        1
+    """
+    replace_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def load_document(path: Path, read: Callable[[object], Value]) -> Value:

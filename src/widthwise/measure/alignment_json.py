@@ -1,6 +1,5 @@
 """An alignment report as JSON: the sums themselves, so that what is read back adds up as what was written."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import torch
 
-from widthwise.files import document, load_document, replace_text
+from widthwise.files import document, load_document, save_document
 from widthwise.measure.alignment_report import AlignmentReport, LayerAlignment, LookedUp, Unmeasured
 from widthwise.measure.alignment_sizes import ProductSizes, Tally
 from widthwise.theory import AlignmentQuantity, Role
@@ -103,7 +102,7 @@ def _number(value: float | None) -> float:
 
 def save_alignment(report: AlignmentReport, path: Path) -> None:
     """Write a report: the file is replaced at once or left as it was."""
-    replace_text(path, json.dumps(alignment_to_json(report), indent=1, allow_nan=False) + "\n")
+    save_document(path, alignment_to_json(report))
 
 
 def load_alignment(path: Path) -> AlignmentReport:

@@ -1,13 +1,12 @@
 """An epsilon report as plain rows and as JSON: what figures and tables are made of, without torch."""
 
-import json
 import math
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from widthwise.files import document, load_document, replace_text
+from widthwise.files import document, load_document, save_document
 from widthwise.measure.epsilon_report import EpsilonReport, EpsilonRow
 
 KIND, VERSION = "widthwise epsilon report", 1
@@ -84,7 +83,7 @@ def _row(value: Mapping[str, Any]) -> EpsilonRow:
 
 def save_report(report: EpsilonReport, path: Path) -> None:
     """Write a report: the file is replaced at once or left as it was."""
-    replace_text(path, json.dumps(report_to_json(report), indent=1, allow_nan=False) + "\n")
+    save_document(path, report_to_json(report))
 
 
 def load_report(path: Path) -> EpsilonReport:

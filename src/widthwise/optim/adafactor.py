@@ -20,7 +20,6 @@ from widthwise.optim.adafactor_state import (
     Group,
     StateDict,
     constants_of,
-    plain_group,
     read_state_dict,
     state_of,
 )
@@ -30,6 +29,7 @@ from widthwise.optim.local import ORDINARY, local_tensor
 from widthwise.optim.non_finite import NonFinite, find_non_finite
 from widthwise.optim.parameter_scaling import ParameterScaling, read_parameter_scaling
 from widthwise.optim.rounding import NEAREST, NearestRounding, Rounding, StochasticRounding
+from widthwise.optim.saved_groups import plain_objects
 from widthwise.optim.torch_contract import loss_of, refuse_distant_lr
 from widthwise.optim.weight_decay import NO_DECAY, WeightDecay, read_weight_decay
 
@@ -243,7 +243,7 @@ class Adafactor(Optimizer):
     def state_dict(self) -> StateDict:
         """The state and the groups, in plain values: torch.load reads them with weights_only=True."""
         saved = super().state_dict()
-        return {**saved, "param_groups": [plain_group(group) for group in saved["param_groups"]]}
+        return {**saved, "param_groups": [plain_objects(group) for group in saved["param_groups"]]}
 
     def load_state_dict(self, state_dict: StateDict) -> None:
         """Go on from a saved state of this class; all options come with it. The tensors are copied.

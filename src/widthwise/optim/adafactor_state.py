@@ -11,11 +11,8 @@ import torch
 from torch import Tensor
 
 from widthwise.optim.adafactor_single import AdafactorConstants, initial_state
-from widthwise.optim.parameter_scaling import ParameterScaling
-from widthwise.optim.rounding import NEAREST, StochasticRounding
-from widthwise.optim.weight_decay import WeightDecay
+from widthwise.optim.saved_groups import Group, matched_groups, objects_from_plain
 
-Group = dict[str, Any]
 StateDict = dict[str, Any]
 
 CONSTANTS = tuple(field.name for field in fields(AdafactorConstants))
@@ -30,19 +27,8 @@ def constants_of(group: Mapping[str, Any]) -> AdafactorConstants:
     return AdafactorConstants(**{name: group[name] for name in CONSTANTS})
 
 
-def plain_group(group: Mapping[str, Any]) -> Group:
-    """A parameter group with its objects as plain values."""
-    decay, rounding, scaling = group["weight_decay"], group["rounding"], group["parameter_scaling"]
-    return {
-        **group,
-        "weight_decay": {"per_rate": decay.per_rate, "per_step": decay.per_step},
-        "rounding": {"seed": rounding.seed} if isinstance(rounding, StochasticRounding) else None,
-        "parameter_scaling": None if scaling is None else {"floor": scaling.floor},
-    }
-
-
 def group_from_plain(saved: Mapping[str, Any]) -> Group:
-    """The inverse of `plain_group`.
+    """The inverse of `plain_objects`.
 
     Raises:
         ValueError: the group is another optimizer's.
@@ -53,13 +39,7 @@ def group_from_plain(saved: Mapping[str, Any]) -> Group:
             f"the saved groups have no {missing[0]!r}: they are another optimizer's, whose state Adafactor cannot go "
             "on from; load one that widthwise.optim.Adafactor saved, or begin without a state"
         )
-    rounding, scaling = saved["rounding"], saved["parameter_scaling"]
-    return {
-        **saved,
-        "weight_decay": WeightDecay(**saved["weight_decay"]),
-        "rounding": NEAREST if rounding is None else StochasticRounding(**rounding),
-        "parameter_scaling": None if scaling is None else ParameterScaling(**scaling),
-    }
+    return objects_from_plain(saved)
 
 
 def state_of(
@@ -88,14 +68,9 @@ def read_state_dict(
     Raises:
         ValueError: the groups do not match, or a parameter's state does not fit it.
     """
-    sizes = [[len(group["params"]) for group in side] for side in (saved["param_groups"], present)]
-    if sizes[0] != sizes[1]:
-        raise ValueError(
-            f"saved groups of {sizes[0]} parameters, present ones of {sizes[1]}: they must agree"
-        )
     groups: list[Group] = []
     state: dict[Tensor, dict[str, Tensor]] = {}
-    for theirs, ours in zip(saved["param_groups"], present, strict=True):
+    for theirs, ours in matched_groups(saved, present):
         group = group_from_plain(theirs)
         groups.append(group)
         constants = constants_of(group)

@@ -9,12 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from widthwise.optim.parameter_scaling import ParameterScaling
-from widthwise.optim.rounding import NEAREST, StochasticRounding
+from widthwise.optim.saved_groups import Group, matched_groups, objects_from_plain, plain_objects
 from widthwise.optim.second_moment import SECOND_MOMENTS, SQUARED, SecondMoment, converted
 from widthwise.optim.weight_decay import WeightDecay
 
-Group = dict[str, Any]
 StateDict = dict[str, Any]
 
 DIRECTION = ("a", "b", "eps")
@@ -26,29 +24,18 @@ OURS = "second_moment"
 
 def plain_group(group: Mapping[str, Any]) -> Group:
     """A parameter group with its objects as plain values."""
-    decay, rounding, scaling = group["weight_decay"], group["rounding"], group["parameter_scaling"]
-    return {
-        **group,
-        "weight_decay": {"per_rate": decay.per_rate, "per_step": decay.per_step},
-        "second_moment": group["second_moment"].key,
-        "rounding": {"seed": rounding.seed} if isinstance(rounding, StochasticRounding) else None,
-        "parameter_scaling": None if scaling is None else {"floor": scaling.floor},
-        "betas": tuple(group["betas"]),
-    }
+    own = {"second_moment": group["second_moment"].key, "betas": tuple(group["betas"])}
+    return plain_objects(group) | own
 
 
 def group_from_plain(saved: Mapping[str, Any], present: Mapping[str, Any]) -> Group:
     """The inverse of `plain_group`; what only one of the two optimizers has stays as present, or is left out."""
-    rounding, scaling = saved["rounding"], saved["parameter_scaling"]
     foreign = {name for name in DIRECTION if name not in present}
     own = {name: present[name] for name in DIRECTION if name in present}
     return {
         **own,
-        **{name: value for name, value in saved.items() if name not in foreign},
-        "weight_decay": WeightDecay(**saved["weight_decay"]),
+        **{name: value for name, value in objects_from_plain(saved).items() if name not in foreign},
         "second_moment": SECOND_MOMENTS[saved["second_moment"]],
-        "rounding": NEAREST if rounding is None else StochasticRounding(**rounding),
-        "parameter_scaling": None if scaling is None else ParameterScaling(**scaling),
         "betas": tuple(saved["betas"]),
     }
 
@@ -187,12 +174,7 @@ def read_state_dict(
     """
     groups: list[Group] = []
     state: dict[Tensor, dict[str, Tensor]] = {}
-    sizes = [[len(group["params"]) for group in side] for side in (saved["param_groups"], present)]
-    if sizes[0] != sizes[1]:
-        raise ValueError(
-            f"saved groups of {sizes[0]} parameters, present ones of {sizes[1]}: they must agree"
-        )
-    for theirs, ours in zip(saved["param_groups"], present, strict=True):
+    for theirs, ours in matched_groups(saved, present):
         group = group_from_plain(theirs, ours) if OURS in theirs else group_from_torch(theirs, ours)
         groups.append(group)
         for number, parameter in zip(group["params"], ours["params"], strict=True):

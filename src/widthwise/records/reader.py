@@ -7,9 +7,10 @@ import gc
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from widthwise.records.rows import (
     AlignmentPoint,
@@ -29,6 +30,7 @@ from widthwise.records.rows import (
 )
 from widthwise.records.schema import APPLICATION_ID, SCHEMA_VERSION, UPGRADES
 
+Point = TypeVar("Point")
 _HEADER_BYTES = 100  # of every SQLite file
 _NOT_SQLITE = "store {!r} is not an SQLite file; give another name, it was left as it is"
 
@@ -134,15 +136,12 @@ def read_curves(
     Args:
         trials: those that are read; None for all.
     """
-    curves: dict[int, list[tuple[int, float]]] = {}
     which, values = _of(trials)
     with reading(path) as connection:
         rows = connection.execute(
             f"SELECT trial, step, loss FROM curve WHERE {which} ORDER BY trial, step", values
         )
-        for trial, step, loss in rows:
-            curves.setdefault(trial, []).append((step, loss))
-    return {trial: tuple(points) for trial, points in curves.items()}
+        return by_trial(rows, _curve_point)
 
 
 def read_layers(path: Path) -> tuple[LayerRow, ...]:
@@ -161,7 +160,6 @@ def read_alignment(
         since: what changes are counted from.
         trials: those that are read; None for all.
     """
-    points: dict[int, list[AlignmentPoint]] = {}
     which, values = _of(trials)
     with reading(path) as connection:
         rows = connection.execute(
@@ -169,9 +167,32 @@ def read_alignment(
             f"WHERE since = ? AND {which} ORDER BY trial, step, layer",
             (since.value, *values),
         )
-        for trial, step, name, *gains in rows:
-            points.setdefault(trial, []).append(AlignmentPoint(step, name, since, *gains))
-    return {trial: tuple(found) for trial, found in points.items()}
+
+        def point(step: int, name: str, *gains: float) -> AlignmentPoint:
+            return AlignmentPoint(step, name, since, *gains)
+
+        return by_trial(rows, point)
+
+
+def _curve_point(step: int, loss: float) -> tuple[int, float]:
+    return step, loss
+
+
+def by_trial(rows: Iterable[Sequence[Any]], make: Callable[..., Point]) -> Mapping[int, tuple[Point, ...]]:
+    """Trial id -> what is made of its rows, in their order; a trial without a row is absent.
+
+    Args:
+        rows: a trial's id, and what `make` takes.
+        make: a value of the rest of a row.
+
+    Example:
+        >>> by_trial([(7, 1, 2.5), (7, 2, 2.25), (9, 1, 3.0)], lambda step, loss: (step, loss))
+        {7: ((1, 2.5), (2, 2.25)), 9: ((1, 3.0),)}
+    """
+    found: dict[int, list[Point]] = {}
+    for trial, *values in rows:
+        found.setdefault(trial, []).append(make(*values))
+    return {trial: tuple(points) for trial, points in found.items()}
 
 
 def _of(trials: Collection[int] | None) -> tuple[str, tuple[str, ...]]:

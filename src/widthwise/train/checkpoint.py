@@ -53,13 +53,22 @@ def run_identity(recipe: Recipe, members: Sequence[Member], corpus: Corpus) -> s
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint in place of the one before; see `write_tensors`."""
-    header = {
+    write_tensors(path, {"step": checkpoint.step, **header_of(checkpoint)}, checkpoint.tensors)
+
+
+def header_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a checkpoint says beside its step and its tensors, as JSON has it."""
+    return {
         "identity": checkpoint.identity,
-        "step": checkpoint.step,
         "members": list(checkpoint.members),
         "ended": {str(position): outcome_json(outcome) for position, outcome in checkpoint.ended.items()},
     }
-    write_tensors(path, header, checkpoint.tensors)
+
+
+def checkpoint_of(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Checkpoint:
+    """The inverse of `header_of`, of a header with its step."""
+    ended = {int(position): outcome_from_json(fields) for position, fields in header["ended"].items()}
+    return Checkpoint(header["identity"], header["step"], tuple(header["members"]), ended, tensors)
 
 
 def load_checkpoint(path: Path, *, identity: str) -> Checkpoint | None:
@@ -74,13 +83,7 @@ def load_checkpoint(path: Path, *, identity: str) -> Checkpoint | None:
     if header["identity"] != identity:
         _warn_unusable(path, "it belongs to another recipe, other members or another corpus")
         return None
-    return Checkpoint(
-        identity=identity,
-        step=header["step"],
-        members=tuple(header["members"]),
-        ended={int(position): outcome_from_json(fields) for position, fields in header["ended"].items()},
-        tensors=tensors,
-    )
+    return checkpoint_of(header, tensors)
 
 
 def part_of_checkpoint(checkpoint: Checkpoint, members: Sequence[int], *, identity: str) -> Checkpoint:

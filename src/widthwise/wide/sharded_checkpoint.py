@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from widthwise.optim import AdafactorUpdate
 from widthwise.train import Checkpoint, Checkpoints, Member, Recipe
-from widthwise.train.checkpoint import outcome_from_json, outcome_json
+from widthwise.train.checkpoint import checkpoint_of, header_of
 from widthwise.train.checkpoint_timer import CheckpointTimer
 from widthwise.wide.same_run import describe_run, require_same_run
 from widthwise.wide.shard_files import Layout, read_parts, write_parts
@@ -113,13 +113,7 @@ class ShardedKeeper:
             return None
         assert header is not None
         self._timer.begin(header["step"])
-        return Checkpoint(
-            identity=identity,
-            step=header["step"],
-            members=tuple(header["members"]),
-            ended={int(position): outcome_from_json(fields) for position, fields in header["ended"].items()},
-            tensors=tensors,
-        )
+        return checkpoint_of(header, tensors)
 
     def due(self, *, done: int, steps: int, size: int) -> bool:
         """Whether it is time, by rank 0's clock and the bytes of its parts."""
@@ -128,12 +122,7 @@ class ShardedKeeper:
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint; one that cannot be written costs a warning, once."""
         began = self._clock()
-        header = {
-            "run": self._run,
-            "identity": checkpoint.identity,
-            "members": list(checkpoint.members),
-            "ended": {str(position): outcome_json(outcome) for position, outcome in checkpoint.ended.items()},
-        }
+        header = {"run": self._run, **header_of(checkpoint)}
         try:
             write_parts(self._folder, checkpoint.step, header, checkpoint.tensors, self._layout)
         except OSError as error:
