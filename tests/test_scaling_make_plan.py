@@ -396,3 +396,20 @@ def test_no_warning_of_a_width_that_nobody_asked_for() -> None:
         plan = make_plan(heads, width=64, base_width=32, parameterization=STANDARD, optimizer=ADAM)
     assert seen == []
     assert plan.rows["1.weight"].role is Role.HIDDEN
+
+
+def test_a_lone_vector_that_is_drawn_is_remarked_upon() -> None:
+    """A class token and the query of a pooling have one shape and one draw; a gain is a constant."""
+
+    class Lone(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.words = nn.Embedding(5, width)
+            self.query = nn.Parameter(0.02 * torch.randn(width))
+            self.gain = nn.Parameter(torch.ones(width))
+
+    rows = plan_of(Lone).rows
+    assert "if it is summed over (a query, one output), give it Role.READOUT" in rows["query"].note
+    assert (rows["gain"].note, rows["words.weight"].note) == ("", "")
+    said = plan_of(Lone, rules=(Rule("query", role=Role.READOUT),)).rows["query"]
+    assert (said.note, said.rate) == ("", 1 / 4)

@@ -17,8 +17,10 @@ from widthwise.scaling.attention import attention_notes
 from widthwise.scaling.axis import Axis
 from widthwise.scaling.description import ModelDescription, TensorDescription
 from widthwise.scaling.growth import GrowthKind
+from widthwise.scaling.initializers import Draw
 from widthwise.scaling.parameter_names import without_wrappers
 from widthwise.scaling.plan_settings import check_settings
+from widthwise.scaling.role_decision import SHAPE
 from widthwise.scaling.rules import Rule
 from widthwise.scaling.scaling_plan import PlanRow, ScalingPlan
 from widthwise.scaling.tied import as_embedding, resolve_ties
@@ -198,7 +200,17 @@ def _note(tensor: TensorDescription, carried: Fraction | None) -> str:
         notes.append(f"carries the tied readout's n^({-carried})")
     if tensor.role is Role.FIXED and tensor.initializer is not None and tensor.initializer.exponent is None:
         notes.append("its own draw is kept: too few numbers to tell how it depends on the width")
+    if _may_be_summed_over(tensor):
+        notes.append(
+            "taken to act elementwise; if it is summed over (a query, one output), give it Role.READOUT"
+        )
     return "; ".join(notes)
+
+
+def _may_be_summed_over(tensor: TensorDescription) -> bool:
+    """A lone vector about which no module speaks and that is drawn about zero, as no gain and few biases are."""
+    drawn = tensor.initializer is not None and tensor.initializer.draw is Draw.RANDOM
+    return drawn and tensor.role is Role.VECTOR and tensor.rule == SHAPE
 
 
 def _own_ratio(tensor: TensorDescription, width: int, base_width: int) -> float:
