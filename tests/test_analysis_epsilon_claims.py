@@ -10,11 +10,13 @@ from widthwise.analysis import (
     ArmLabel,
     ClaimVerdict,
     Evidence,
+    Interval,
     Observation,
     Standing,
     fit_table,
     judge_claims,
 )
+from widthwise.analysis.claims_of_epsilon import subtracted
 from widthwise.analysis.evidence import PARAMETERIZATIONS
 
 POLICIES = {
@@ -186,3 +188,8 @@ def test_a_study_whose_own_epsilon_is_another() -> None:
     other = Evidence(study.table, study.labels, epsilon=1e-8)
     reason = "the study has no adam standard full with epsilon constant 1e-09"
     assert reason in {c.reason for c in judged(12, other).conditions}
+
+
+def test_an_excess_less_another_is_subtracted_end_by_end() -> None:
+    # [1, 4] less [2, 3]: from 1 - 3 to 4 - 2.
+    assert subtracted(Interval(2.0, 1.0, 4.0), Interval(2.5, 2.0, 3.0)) == Interval(-0.5, -2.0, 2.0)

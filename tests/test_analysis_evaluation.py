@@ -8,7 +8,7 @@ from claim_study import Law, evidence
 from widthwise.analysis import ArmLabel, Observation, evaluation_table, fit_table, headroom, sensitivity
 from widthwise.analysis.cell import Cell, make_cell
 from widthwise.analysis.evaluation_table import PAPER_COLUMNS
-from widthwise.analysis.noise import student_quantile
+from widthwise.analysis.noise import pool_noise, student_quantile
 from widthwise.analysis.optimum import fit_cell
 from widthwise.analysis.published import rate_laws, table_e1
 
@@ -57,8 +57,10 @@ def test_a_study_in_the_layout_of_table_e1() -> None:
     entry = rows["adam", "mup", 1024][1]
     assert entry is not None
     assert entry.loss == pytest.approx(2.2 + 2**-1.5, abs=3e-3)  # three seeds of scatter 1e-3
-    noise = study.table.noises[""]
+    # The noise is that of the four prescriptions of that width alone.
+    noise = pool_noise(fit for fit in study.table.members("") if fit.cell.width == 1024)
     assert noise is not None
+    assert noise.degrees_of_freedom == 5 * 2
     t = student_quantile(0.95, noise.degrees_of_freedom)
     assert entry.half_width == pytest.approx(t * noise.level / math.sqrt(3), rel=1e-12)
     assert rows["adam", "mup", 1024][2] is rows["sgd", "standard", 128][1] is None

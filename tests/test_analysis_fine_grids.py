@@ -2,10 +2,11 @@
 
 import pytest
 
-from widthwise.analysis import CellStatus, Observation
-from widthwise.analysis.best_loss import common_cells, loss_difference
+from widthwise.analysis import CellStatus, Interval, Observation, Standing
+from widthwise.analysis.best_loss import Pair, common_cells, loss_difference
 from widthwise.analysis.cell import make_cell
-from widthwise.analysis.noise import pool_noise, student_quantile
+from widthwise.analysis.claim import Gap, within
+from widthwise.analysis.noise import Noise, pool_noise, student_quantile
 from widthwise.analysis.optimum import CellFit, fit_cell
 
 # Adam with parameter scaling, standard, one rate, width 256: log2 of the rate -> loss less 1.3772.
@@ -70,3 +71,57 @@ def test_seeds_at_the_best_rate_alone_count_in_a_difference_of_losses() -> None:
     half = student_quantile(0.95, 2) * (366 / 18e6 / 3) ** 0.5
     assert found.high - found.estimate == pytest.approx(half, abs=1e-9)
     assert found.estimate - found.low == pytest.approx(half, abs=1e-9)
+
+
+def test_both_neighbours_stay_and_what_is_below_a_bad_rate_does_not_count() -> None:
+    # The next rate and that at -5 are above 1.2 times the best: the window keeps the first and ends before the second.
+    local = cell({-6: 0.5, -5: 0.4, -4.5: 0.01, -4: 0.0, -3.5: 0.3, -3: 0.5}).local
+    assert local is not None
+    assert local.window == (-4.5, -3.5)
+
+
+def compared(*seeds: tuple[float, float], alone: bool = False) -> tuple[Interval, Noise, Pair]:
+    """A difference of losses; each seed's, at all rates, or for all but the first at the best alone, of either cell."""
+    even = {-6: 0.16, -5: 0.04, -4.5: 0.01, -4: 0.0, -3.5: 0.01, -3: 0.04}
+    wall = {**even, -3.5: 0.02, -3: 0.11}
+    fits = [
+        fit_cell(
+            make_cell(
+                [
+                    Observation(name, 256, 2.0**x, s, 1.4 + y + both[which], f"{name} {x} {s}")
+                    for s, both in enumerate(seeds)
+                    for x, y in shape.items()
+                    if s == 0 or not alone or x == -4
+                ]
+            )
+        )
+        for which, (name, shape) in enumerate((("p", even), ("q", wall)))
+    ]
+    noise = pool_noise(fits) or Noise(0.0, 0.0, 0.01, 7, 0.0, 2)
+    pairs = common_cells(fits[:1], fits[1:])
+    found = loss_difference(pairs, 256, noise)
+    assert found is not None
+    return found, noise, pairs[256]
+
+
+def test_seeds_at_every_rate_and_the_misfit_of_the_shape() -> None:
+    found, _, (first, second) = compared((0.0, 0.0), (0.01, 0.03))
+    shape = abs(first.local.loss_difference - second.local.loss_difference)
+    assert shape > 1e-4
+    # Differences 0 and -0.02 about their mean: sigma_d^2 = 2e-4 with one degree of freedom, over two seeds.
+    half = student_quantile(0.95, 1) * 1e-2 + shape
+    assert found.high - found.estimate == pytest.approx(half, rel=1e-9)
+
+
+def test_one_common_seed_has_the_noise_of_the_table_on_both_sides() -> None:
+    found, noise, pair = compared((0.0, 0.0))
+    shape = abs(pair[0].local.loss_difference - pair[1].local.loss_difference)
+    variance = noise.level**2 * (pair[0].variance_factor(1) + pair[1].variance_factor(1))
+    half = student_quantile(0.95, 7) * variance**0.5 + shape
+    assert found.estimate - found.low == pytest.approx(half, rel=1e-9)
+
+
+@pytest.mark.parametrize("ends", [(-0.2, 0.1), (-0.1, 0.2)])
+def test_an_interval_that_crosses_one_bound_is_open(ends: tuple[float, float]) -> None:
+    found = within("e", Interval(0.0, *ends), -0.15, 0.15, missing=Gap(""), demand="")
+    assert found.standing is Standing.OPEN

@@ -228,7 +228,7 @@ def test_a_study_is_judged_as_far_as_it_goes(tmp_path: Path) -> None:
     assert after[4]["standing"] == before[6]["standing"] == after[6]["standing"] == "holds"
     assert before[4]["trials"] == 2 * 2 * 11  # of standard alone
     text = command("study", "claims", partial).stdout
-    assert "Not finished, with the widths that wait: mup-full (32)." in text
+    assert "Not finished:\n\n* width 32: mup-full\n" in text
     assert "| tiny | 2 of 3 |" in text
     assert "mup-full |" not in text
     assert "Not finished" not in command("study", "claims", whole).stdout

@@ -124,7 +124,7 @@ def claim_12(study: Evidence) -> ClaimVerdict:
             a, b = (cells[name].last(_constant(LARGE), among=2) for name in (first, later))
             what = f"excess of 1e-9{_at(cells[first])}, {first} less {later}"
             lacking = cells[first] if a is None else cells[later]
-            conditions.append(above_zero(what, _less(a, b), missing=lacking.gap))
+            conditions.append(above_zero(what, subtracted(a, b), missing=lacking.gap))
     conditions += [
         within(
             f"largest excess of {_constant(epsilon)} over widths {_listed(own)}, {name}",
@@ -147,7 +147,8 @@ def claim_12(study: Evidence) -> ClaimVerdict:
     return ClaimVerdict(12, claim, all_of(conditions), tuple(conditions), _READING)
 
 
-def _less(a: Interval | None, b: Interval | None) -> Interval | None:
+def subtracted(a: Interval | None, b: Interval | None) -> Interval | None:
+    """One excess less another, end by end; None where one is unknown or the second infinite."""
     if a is None or b is None or math.isinf(b.estimate):
         return None
     return Interval(a.estimate - b.estimate, a.low - b.high, a.high - b.low)

@@ -2,7 +2,8 @@
 
 The columns are the paper's seven settings as far as the study has them, then the study's further ones. The loss is the
 fitted one at the best rate, over all seeds that trained there; where the optimum is not bracketed it is the lowest mean
-over seeds, and the entry says so. The paper's entries are lowest losses of one sweep each, without an error.
+over seeds, and the entry says so. Its interval is of the noise of seeds at that width, pooled over the optimizer's
+cells. The paper's entries are lowest losses of one sweep each, without an error.
 """
 
 import math
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from widthwise.analysis.arm_label import ArmLabel
 from widthwise.analysis.fitted_table import FittedTable
-from widthwise.analysis.noise import Noise, student_quantile
+from widthwise.analysis.noise import Noise, pool_noise, student_quantile
 from widthwise.analysis.optimum import CellFit
 from widthwise.analysis.optimum_loss import OptimumLoss
 from widthwise.analysis.published import SETTINGS, table_e1
@@ -109,11 +110,19 @@ def evaluation_table(
         widths = sorted({fit.cell.width for name in named.values() for fit in table.prescriptions[name]})
         for width in widths:
             entries = tuple(
-                _entry(table.cell(named[c], width), table.noise_of(named[c]), level) if c in named else None
+                _entry(table.cell(named[c], width), _noise(table, named[c], width), level)
+                if c in named
+                else None
                 for c in columns
             )
             rows.append(EvaluationRow(optimizer, parameterization, width, entries))
     return EvaluationTable(columns, tuple(rows), _published(families, columns))
+
+
+def _noise(table: FittedTable, name: str, width: int) -> Noise | None:
+    """Of the cells of a prescription's group at one width, since seeds differ less in wider models; else of all."""
+    own = [fit for fit in table.members(table.group_of(name)) if fit.cell.width == width]
+    return pool_noise(own) or table.noise_of(name)
 
 
 def _column(label: ArmLabel) -> EvaluationColumn:
@@ -128,9 +137,10 @@ def _entry(fit: CellFit | None, noise: Noise | None, level: float) -> Evaluation
     if fit.local is None:
         return EvaluationEntry(float(fit.cell.mean()[fit.best_index]), None, bracketed=False)
     one, half = OptimumLoss(fit, fit.local), None
-    losses = list(one.by_seed.values())
+    losses = [fit.local.loss] if fit.local.seeds > 1 else list(one.by_seed.values())
     if noise is not None:
-        factor = one.variance_factor(len(losses))
+        whole = fit.local.seeds > 1  # the noise is of fitted losses, not of single rates
+        factor = 1 / fit.local.seeds if whole else one.variance_factor(len(losses))
         half = student_quantile(level, noise.degrees_of_freedom) * noise.level * math.sqrt(factor)
     return EvaluationEntry(math.fsum(losses) / len(losses), half, bracketed=True)
 

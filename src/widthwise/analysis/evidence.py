@@ -19,6 +19,8 @@ from widthwise.analysis.optimum import CellFit, LocalFit
 from widthwise.analysis.result import Interval, PrescriptionResult
 from widthwise.analysis.transfer import transfer
 
+LISTED = 4
+"""How many of the prescriptions that are not finished a reason names at most; the page lists them all above."""
 PARAMETERIZATIONS = ("standard", "ntk", "mup", "mean-field")
 
 
@@ -124,6 +126,8 @@ class Evidence:
         never = [_words(label) for label in lacking if label not in planned]
         begun = [_words(label) for label in lacking if label in planned]
         parts = [f"the study has no {' and no '.join(never)}"] if never else []
+        if len(begun) > LISTED:
+            begun = [*begun[: LISTED - 1], f"{len(begun) - LISTED + 1} others"]
         parts += [f"{', '.join(begun)}: not finished"] if begun else []
         return Gap("; ".join(parts), Standing.NOT_RUN)
 

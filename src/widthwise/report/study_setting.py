@@ -100,10 +100,9 @@ def _devices(study: StoredStudy) -> str:
 
 def unfinished_line(studies: Sequence[LabelledStudy]) -> str:
     """Which prescriptions are not finished; empty if all are."""
-    parts: list[str] = []
+    waiting: dict[int, list[str]] = {}
     for one in studies:
-        waiting: dict[str, list[int]] = {}
         for arm, width in sorted(unfinished(one.study)):
-            waiting.setdefault(arm, []).append(width)
-        parts += [f"{arm} ({', '.join(map(str, widths))})" for arm, widths in waiting.items()]
-    return f"Not finished, with the widths that wait: {'; '.join(parts)}." if parts else ""
+            waiting.setdefault(width, []).append(arm)
+    lines = [f"* width {width:,}: {', '.join(waiting[width])}" for width in sorted(waiting)]
+    return "\n".join(["Not finished:", "", *lines]) if lines else ""
