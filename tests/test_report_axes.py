@@ -144,3 +144,16 @@ def test_an_interval_wider_than_its_panel_ends_with_it_and_is_a_hair() -> None:
     assert not axis.within({"panel": "a", "low": 2.0**-5, "high": 1.0}, ("low", "high"))["wide"]
     assert not axis.within({"panel": "b"}, ("low", "high"))["wide"]
     assert RateAxis(-10.0, 10.0, {}).within(ends, ("low", "high")) == ends
+
+
+def test_losses_against_size_were_measured() -> None:
+    """Not the parabola's minimum, which lies below all means where the loss rises steeply to one side."""
+    for result in NEAR.analysis.results:
+        for cell in result.cells:
+            means = [point.loss for point in cell.points if point.loss is not None]
+            drawn = [
+                row["loss"]
+                for row in figure(NEAR, "loss-against-size").rows
+                if (row["prescription"], row["width"]) == (cell.prescription, cell.width)
+            ]
+            assert drawn == ([min(means)] if cell.loss is not None else [])

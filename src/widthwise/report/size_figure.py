@@ -7,6 +7,7 @@ import altair as alt
 
 from widthwise.analysis.result import CellOptimum
 from widthwise.report.figure import ROWS, Figure, Row, in_panels, tips
+from widthwise.report.loss_rows import lowest
 from widthwise.report.numbers import MISSING, fixed, loss_text, plural, significant
 from widthwise.report.page_data import PageData
 from widthwise.report.ticks import round_ticks
@@ -36,7 +37,7 @@ def size_figure(data: PageData) -> Figure | None:
         name="loss-against-size",
         title="Loss at the best rate against size",
         caption=(
-            f"Every point is a width's fitted optimum{bar}.",
+            f"Every point is the lowest mean loss of a width{bar}.",
             "Widths without a bracketed optimum are left out.",
             *(("Wider intervals are cut off.",) if _cut(rows) else ()),
         ),
@@ -72,17 +73,28 @@ def _rows(data: PageData) -> list[Row]:
             ) if text not in (usual, "none")]
         )  # fmt: skip
         for cell in cells:
-            assert cell.loss is not None
+            loss = measured_loss(cell)
             half = half_width(cell, data)
             size = data.parameters.get(cell.width)
             rows.append({
                 "prescription": result.prescription, "panel": panel, "order": panels.index(panel),
                 "family": family, "rates": setting, "width": cell.width, "size": size or cell.width,
                 "parameters": MISSING if size is None else significant(float(size), 3),
-                "loss": cell.loss, "low": cell.loss - half, "high": cell.loss + half,
-                "best loss": loss_text(cell.loss), "±": fixed(half, 4) if half else MISSING,
+                "loss": loss, "low": loss - half, "high": loss + half,
+                "best loss": loss_text(loss), "±": fixed(half, 4) if half else MISSING,
             })  # fmt: skip
     return rows
+
+
+def measured_loss(cell: CellOptimum) -> float:
+    """The lowest mean of a cell that has an optimum.
+
+    Not the parabola's minimum: where the loss rises steeply to one side that lies below every loss that was measured,
+    by more than widths or policies differ.
+    """
+    _, loss = lowest(cell)
+    assert loss is not None
+    return loss
 
 
 def half_width(cell: CellOptimum, data: PageData) -> float:
