@@ -1,7 +1,7 @@
 """The printed estimate, of an estimate that is made by hand."""
 
 from widthwise.study.estimate import ShapeEstimate, StudyEstimate
-from widthwise.study.estimate_text import GIB, estimate_lines
+from widthwise.study.estimate_text import GIB, _amount, estimate_lines
 from widthwise.study.fit import Fit
 from widthwise.study.gpu import GPUS
 
@@ -44,3 +44,7 @@ def test_the_table_sums_and_spans_the_shapes_of_a_width() -> None:
     expected = ["64", "2,000", "1,000", "100-300", "9", "3e+12", "2-8", "1", "7.0", "153", "306"]
     assert rows["64"] == expected
     assert rows["adam"][:8] == ["adam", "needs", "several", "GPUs", "from", "width", "128", "on:"]
+
+
+def test_amounts_have_three_digits_and_no_power_of_ten() -> None:
+    assert [_amount(value) for value in (0.09996, 99.94, 99.96, 999.6)] == ["0.1", "99.9", "100", "1,000"]

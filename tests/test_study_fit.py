@@ -47,7 +47,7 @@ def test_there_are_no_more_starts_than_trials() -> None:
     assert two == many > fitted(trials=2, starts=1, measure=measure).bytes
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, *, split: int) -> dict[str, Any]:
+def asked(monkeypatch: pytest.MonkeyPatch, *, split: int, members: int | None = None) -> dict[str, Any]:
     """What a rule asks of the training room for 7 trials, or of the one that splits tensors."""
     told: dict[str, Any] = {}
 
@@ -62,6 +62,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *, split: int) -> dict[str, Any]:
         torch.device("cpu"),
         corpus_bytes=1000,
         data_seeds=2,
+        members=members,
         minutes=3,
         sharing=4,
         split=split,
@@ -69,14 +70,25 @@ def asked(monkeypatch: pytest.MonkeyPatch, *, split: int) -> dict[str, Any]:
         places=2,
     )
     sizes(tiny_plan().trials[0].recipe, 7)
-    return {name: told[name] for name in ("seconds_limit", "at_most", "sharing", "data_seeds", "starts")}
+    names = ("seconds_limit", "at_most", "members", "sharing", "data_seeds", "starts")
+    return {name: told[name] for name in names}
 
 
 @pytest.mark.parametrize("split", [1, 2])
 def test_a_rule_passes_on_what_it_was_given(split: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three minutes are 180 seconds; 7 trials over two places are four at most in each."""
-    expected = {"seconds_limit": 180, "at_most": 4, "sharing": 4, "data_seeds": 2, "starts": 5}
+    expected = {
+        "seconds_limit": 180,
+        "at_most": 4,
+        "members": None,
+        "sharing": 4,
+        "data_seeds": 2,
+        "starts": 5,
+    }
     assert asked(monkeypatch, split=split) == expected
+    # An exact size is no bound that the places share: of 7 trials three train side by side.
+    exact = expected | {"at_most": 7, "members": 3}
+    assert asked(monkeypatch, split=split, members=3) == exact
 
 
 def test_a_cpu_takes_no_more_than_pays_there() -> None:
