@@ -30,13 +30,21 @@ QUICK = {
     "coordinate_check",
     "epsilon_report",
     "epsilon_underflow",
+    "fine_grids",
     "interval_coverage",
     "report_scale",
     "sweep_replay",
     "wide_check",
     *ALONE,
 }
-LONG = {"alignment_model", "report_scale", "wide_check", "interval_coverage", "epsilon_underflow"}
+LONG = {
+    "alignment_model",
+    "report_scale",
+    "wide_check",
+    "interval_coverage",
+    "epsilon_underflow",
+    "fine_grids",
+}
 """Of these, those that take more than a few seconds even so."""
 PROCESSES = {"executors", "sharded"}
 """Start interpreters of their own: seconds each."""

@@ -7,7 +7,8 @@ these numbers of points allow: where training breaks down the loss jumps, and no
 
 **The loss at the optimum** is that of a parabola over `LEVEL_OCTAVES` to each side, which on a grid of factors of 2 is
 the same one. On a finer grid a parabola that reaches an octave up the steep side passes below every loss that was
-measured: on curves as they were measured, a grid of 2^0.5 and four widths, its loss errs five times as much.
+measured: on curves as they were measured and a grid of 2^0.5 its differences of losses err nine times as much
+(`benchmarks/results/fine_grids.json`).
 
 **The parabola's minimum is the one used; the cubic's says how far the method may be off.** Simulated on three widths,
 two seeds and a grid of factors of 2 (`benchmarks/results/interval_coverage.json`): where the loss grows faster above
