@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from study_example import command, one_thread, snapshot, tiny_source, tiny_text, train, write_corpus
-from widthwise.records import PopulationStatus, RevisionRow, TrialStatus, read_curves, read_study
+from widthwise.records import PopulationStatus, RevisionRow, StoredStudy, TrialStatus, read_curves, read_study
 from widthwise.study import RunState, resume_study, run_study
 from widthwise.study.checkpoints import checkpoint_path, remove_checkpoints
 from widthwise.study.store import writing
@@ -42,6 +42,14 @@ def corpus(tmp_path: Path) -> Path:
 def store(tmp_path: Path) -> Path:
     (tmp_path / "store").mkdir()
     return tmp_path / "store" / "s.sqlite"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[StoredStudy, Path]:
+    """The study that no test has stopped, and its store."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path = folder / "whole.sqlite"
+    return run(write_corpus(folder), path), path
 
 
 def run(corpus: Path, store: Path, listener: Any = None, **changes: Any) -> Any:
@@ -86,8 +94,10 @@ def test_a_compaction_is_in_the_store_before_training_goes_on(corpus: Path, stor
     assert list(snapshot(store.parent)) == ["s.sqlite"]
 
 
-def test_a_population_is_gone_on_with_from_its_checkpoint(corpus: Path, store: Path, tmp_path: Path) -> None:
-    whole = run(corpus, tmp_path / "whole.sqlite")
+def test_a_population_is_gone_on_with_from_its_checkpoint(
+    corpus: Path, store: Path, undisturbed: tuple[StoredStudy, Path]
+) -> None:
+    whole, whole_store = undisturbed
     with pytest.raises(KeyboardInterrupt):
         run(corpus, store, stop_at(60))
     assert checkpoint_path(store, 1).is_file()
@@ -103,16 +113,16 @@ def test_a_population_is_gone_on_with_from_its_checkpoint(corpus: Path, store: P
     assert states[-1].work_done == states[-1].work
     assert after.trials == whole.trials
     assert after.populations[0].revisions == whole.populations[0].revisions
-    assert read_curves(store) == read_curves(tmp_path / "whole.sqlite")
+    assert read_curves(store) == read_curves(whole_store)
     assert list(snapshot(store.parent)) == ["s.sqlite"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "folder"])
 def test_without_its_checkpoint_it_begins_again_and_ends_the_same(
-    corpus: Path, store: Path, tmp_path: Path, damage: str
+    corpus: Path, store: Path, undisturbed: tuple[StoredStudy, Path], damage: str
 ) -> None:
     """By the record: nothing is decided anew, and nothing is recorded again."""
-    whole = run(corpus, tmp_path / "whole.sqlite")
+    whole, _ = undisturbed
     with pytest.raises(KeyboardInterrupt):
         run(corpus, store, stop_at(60))
     path = checkpoint_path(store, 1)

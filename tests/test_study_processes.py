@@ -27,7 +27,7 @@ SPEC: dict[str, Any] = {
     "optimizer": {"kind": "sgd"},
     "learning_rates": RATES,
     "seeds": [0],
-    "training": {"steps": 90, "batch": 2},
+    "training": {"steps": 50, "batch": 2},
 }
 """Eight trials of each width, in populations of four; of the second only one survives, and goes on alone."""
 SCENARIOS = (

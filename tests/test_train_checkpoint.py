@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,12 @@ def train(
     return train_population(recipe, crowd, corpus, device=CPU, progress=progress, checkpoints=kept)
 
 
+@cache
+def undisturbed(update: MemberUpdate = ADAM_UPDATE, *, ruined: bool = True) -> tuple[Outcome, ...]:
+    """What no test has stopped, trained once for all of them."""
+    return train(None, recipe_of(update), members(ruined=ruined))
+
+
 def stopped(path: Path, recipe: Recipe, crowd: list[Member], *, at: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(path, recipe, crowd, stop_at=at)
@@ -125,7 +132,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
 ) -> None:
     """Stopped twice: before step 10's checkpoint, then before step 15's, which was begun from step 5's."""
     recipe, crowd, path = recipe_of(update), members(ruined=ruined), tmp_path / "kept" / "p"
-    whole = train(None, recipe, crowd)
+    whole = undisturbed(update, ruined=ruined)
     assert [o.divergence is None for o in whole] == [True, not ruined, True, not ruined]
     steps_run.clear()
     stopped(path, recipe, crowd, at=10)
@@ -140,7 +147,7 @@ def test_a_stop_before_the_first_checkpoint_begins_anew(tmp_path: Path) -> None:
     path = tmp_path / "p"
     stopped(path, recipe_of(), members(), at=5)
     assert not path.exists()
-    assert train(path, recipe_of(), members()) == train(None, recipe_of(), members())
+    assert train(path, recipe_of(), members()) == undisturbed()
 
 
 @pytest.mark.filterwarnings(
@@ -204,7 +211,7 @@ def test_a_damaged_checkpoint_is_left_aside(
     with pytest.warns(UserWarning, match=f"is not used: .*{says}.*; training begins at step 0"):
         after = train(path, recipe, crowd)
     assert len(steps_run) == STEPS
-    assert after == train(None, recipe, crowd)
+    assert after == undisturbed(SGD_MOMENTUM)
 
 
 OTHERS: dict[str, Callable[[Recipe, list[Member]], tuple[Recipe, list[Member], Corpus]]] = {
@@ -245,7 +252,7 @@ def test_a_checkpoint_that_the_record_contradicts_is_left_aside(tmp_path: Path, 
     with pytest.warns(UserWarning, match=r"step 10 has the members \[0, 2\], the record \(0, 1, 2, 3\)"):
         after = train_population(recipe, crowd, CORPUS, device=CPU, checkpoints=kept, record=record)
     assert len(steps_run) == STEPS
-    assert after == train(None, recipe, crowd)
+    assert after == undisturbed(SGD_MOMENTUM)
 
 
 # The file
@@ -322,7 +329,7 @@ def test_a_full_disk_costs_a_warning_not_the_run(tmp_path: Path, monkeypatch: py
         raise OSError(errno.ENOSPC, "No space left on device")
 
     recipe, crowd = recipe_of(SGD_MOMENTUM), members()
-    whole = train(None, recipe, crowd)
+    whole = undisturbed(SGD_MOMENTUM)
     monkeypatch.setattr(os, "fsync", full)
     with pytest.warns(UserWarning, match="cannot be written: .*No space left.*; training goes on") as said:
         assert train(tmp_path / "p", recipe, crowd) == whole
@@ -364,7 +371,7 @@ def test_an_interval_below_zero_is_refused(tmp_path: Path) -> None:
 def test_a_part_goes_on_as_the_whole_would_have(tmp_path: Path) -> None:
     """The third and first of four, from step 10 on, alone."""
     recipe, crowd, path = recipe_of(), members(ruined=False), tmp_path / "p"
-    whole = train(None, recipe, crowd)
+    whole = undisturbed(ruined=False)
     stopped(path, recipe, crowd, at=15)
     found = load_checkpoint(path, identity=run_identity(recipe, crowd, CORPUS))
     assert found is not None
