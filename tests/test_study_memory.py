@@ -69,6 +69,14 @@ def small_device(monkeypatch: pytest.MonkeyPatch) -> Device:
     return limit
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[StoredStudy, Path]:
+    """The study whose device has room, and its store."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path = folder / "whole.sqlite"
+    return run(write_corpus(folder), path), path
+
+
 def run(corpus: Path, store: Path, *, size: int = 8, listener: Any = None, **changes: Any) -> StoredStudy:
     with one_thread():
         return run_study(
@@ -97,10 +105,10 @@ def same_results(study: StoredStudy, store: Path, whole: StoredStudy, whole_stor
 
 
 def test_a_population_that_does_not_fit_is_trained_in_parts(
-    corpus: Path, store: Path, tmp_path: Path, small_device: Device
+    corpus: Path, store: Path, undisturbed: tuple[StoredStudy, Path], small_device: Device
 ) -> None:
     """Eight do not fit, nor do four; then the other four are not tried either."""
-    whole = run(corpus, tmp_path / "whole.sqlite")
+    whole, whole_store = undisturbed
     refused = small_device(2)
     with pytest.warns(UserWarning, match="8 models of width 8 do not fit .* from step 0 in parts of 4 and 4"):
         study = run(corpus, store)
@@ -112,15 +120,15 @@ def test_a_population_that_does_not_fit_is_trained_in_parts(
     assert [p.trials for p in study.populations[3:]] == [
         study.populations[0].trials[i : i + 2] for i in (0, 2, 4, 6)
     ]
-    same_results(study, store, whole, tmp_path / "whole.sqlite")
+    same_results(study, store, whole, whole_store)
     assert list(snapshot(store.parent)) == ["s.sqlite"]
 
 
 def test_the_parts_go_on_from_the_last_checkpoint(
-    corpus: Path, store: Path, tmp_path: Path, small_device: Device
+    corpus: Path, store: Path, undisturbed: tuple[StoredStudy, Path], small_device: Device
 ) -> None:
     """Room for eight until step 45. The state of step 20 is kept; there, no more than half had died."""
-    whole = run(corpus, tmp_path / "whole.sqlite")
+    whole, whole_store = undisturbed
     steps: list[int] = []
     refused = small_device(4, at=45)
     study = run(corpus, store, listener=lambda state: steps.append(state.step))
@@ -131,7 +139,7 @@ def test_the_parts_go_on_from_the_last_checkpoint(
     # The second part is one living and three dead.
     assert populations(study)[2] == ("completed", 1, [(kept, 4), (kept + 20, 1)][: 2 if kept == 20 else 1])
     assert steps.count(20) <= 1 + 2 * (kept == 20)
-    same_results(study, store, whole, tmp_path / "whole.sqlite")
+    same_results(study, store, whole, whole_store)
     assert list(snapshot(store.parent)) == ["s.sqlite"]
 
 
@@ -152,9 +160,9 @@ def test_who_had_ended_has_its_result_when_the_rest_is_split(
 
 
 def test_a_part_whose_checkpoint_is_lost_begins_at_the_beginning(
-    corpus: Path, store: Path, tmp_path: Path, small_device: Device
+    corpus: Path, store: Path, undisturbed: tuple[StoredStudy, Path], small_device: Device
 ) -> None:
-    whole = run(corpus, tmp_path / "whole.sqlite")
+    whole, whole_store = undisturbed
     small_device(4, at=45)
 
     def stop(state: RunState) -> None:
@@ -169,7 +177,7 @@ def test_a_part_whose_checkpoint_is_lost_begins_at_the_beginning(
     with pytest.warns(UserWarning, match="is not there; training begins at step 0"), one_thread():
         study = resume_study(store, device="cpu")
     assert populations(study)[1][2][1:] == [(0, 4)]
-    same_results(study, store, whole, tmp_path / "whole.sqlite")
+    same_results(study, store, whole, whole_store)
 
 
 def test_one_trial_that_does_not_fit_has_failed_and_the_study_goes_on(
@@ -207,9 +215,9 @@ def test_one_trial_that_does_not_fit_has_failed_and_the_study_goes_on(
 
 
 def test_a_kill_between_the_parts_goes_on_with_the_rest(
-    corpus: Path, store: Path, tmp_path: Path, small_device: Device
+    corpus: Path, store: Path, undisturbed: tuple[StoredStudy, Path], small_device: Device
 ) -> None:
-    whole = run(corpus, tmp_path / "whole.sqlite")
+    whole, whole_store = undisturbed
     refused = small_device(2)
 
     def stop(state: RunState) -> None:
@@ -223,7 +231,7 @@ def test_a_kill_between_the_parts_goes_on_with_the_rest(
     with one_thread():
         study = resume_study(store, device="cpu", listener=states.append)
     assert refused[:2] == [(8, 1), (4, 1)]
-    same_results(study, store, whole, tmp_path / "whole.sqlite")
+    same_results(study, store, whole, whole_store)
     assert states[0].trials_done == 4
     assert (states[-1].trials_done, states[-1].seconds_left) == (8, 0)
     assert states[-1].populations == states[-1].population == 4
