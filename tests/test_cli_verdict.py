@@ -100,7 +100,7 @@ def test_the_page_of_a_study_that_has_not_ended_says_so(clear: Path, begun: Path
         "The study has not ended: 1 of 2 prescriptions have finished all of their widths; "
         "1 more are judged by the widths that they have finished."
     )
-    assert f'<p class="standing">{data.standing}</p>' in render_page(data, ())
+    assert f'<p class="standing"><b>Unfinished.</b> {data.standing}</p>' in render_page(data, ())
     assert "standing" not in re.sub(
         r"<style>.*?</style>", "", render_page(study_page_data(clear), ()), flags=re.S
     )
