@@ -27,9 +27,12 @@ SPEC: dict[str, Any] = {
     "optimizer": {"kind": "sgd"},
     "learning_rates": RATES,
     "seeds": [0],
-    "training": {"steps": 50, "batch": 2},
+    "training": {"steps": 90, "batch": 2},
 }
-"""Eight trials of each width, in populations of four; of the second only one survives, and goes on alone."""
+"""Eight trials of each width, in populations of four; of the second only one survives, and goes on alone.
+
+So many steps that none ends before a stop is heard on a loaded machine.
+"""
 SCENARIOS = (
     "local",
     "killed",
