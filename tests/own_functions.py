@@ -1,7 +1,9 @@
 """Training functions of a user's own, for tests: no framework, and every way to end."""
 
 import math
+import os
 import sys
+from dataclasses import replace
 
 from widthwise.study import Diverged, Report, Trial
 
@@ -43,4 +45,14 @@ def every_end(trial: Trial, report: Report) -> float | None:
             return 1.0
         case 9:
             report(trial.steps + 1, 1.0)
+        case 11:
+            return True
     return 2.0
+
+
+def repairable(trial: Trial, report: Report) -> float:
+    """The valley, but for a width at which something outside is broken."""
+    report(1, 2.0)
+    if os.environ.get("WIDTHWISE_TEST_BROKEN_WIDTH") == str(trial.width):
+        raise OSError("disk full")
+    return valley(replace(trial, steps=0), report)

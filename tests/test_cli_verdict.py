@@ -67,6 +67,7 @@ def test_one_seed_is_undecided(tmp_path: Path) -> None:
     result = command("study", "verdict", path, "--require", STEADY)
     assert result.exit_code == 4
     assert "one seed leaves the noise unknown" in result.stdout
+    assert result.stdout.count("undecided") == 1
 
 
 @pytest.fixture(scope="module")

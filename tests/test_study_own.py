@@ -15,8 +15,10 @@ from torch import nn
 
 from study_example import command, snapshot, tiny
 from widthwise import ADAM, FULL, MUP, STANDARD, make_plan
+from widthwise.cli.labels import labelled_study
 from widthwise.records import TrialStatus, read_curves, read_study
 from widthwise.report import study_page_data
+from widthwise.report.study_setting import setting_rows
 from widthwise.study import RunState, SpecSource, Trial, parse_spec, resume_study, run_study
 from widthwise.study.expand import StudyPlan, expand
 from widthwise.study.own_trial import own_trial
@@ -189,6 +191,7 @@ def test_the_page_is_written(tmp_path: Path) -> None:
     assert "own_functions" in (tmp_path / "page" / "report.html").read_text()
 
 
+NO_NUMBER = "the training function returned {}, which is no number; return the final validation loss"
 ENDS: dict[int, tuple[str, str, int | None]] = {
     0: ("diverged", "final loss is nan", 1),
     1: ("diverged", "final loss is -inf", 1),
@@ -196,15 +199,16 @@ ENDS: dict[int, tuple[str, str, int | None]] = {
     3: ("diverged", "the loss scaler gave up", 1),
     4: ("failed", "RuntimeError: no such file", 1),
     5: ("failed", "SystemExit: good bye", 1),
-    6: ("failed", "TypeError: the training function returned None, which is no number", 1),
+    6: ("failed", f"TypeError: {NO_NUMBER.format('None')}", 1),
     7: ("failed", "ValueError: report(2, ...) after step 2: steps rise, and end at 4", 2),
     8: ("diverged", "training loss is inf", 2),
     9: ("failed", "ValueError: report(5, ...) after step 1: steps rise, and end at 4", 1),
     10: ("completed", "", None),
+    11: ("failed", f"TypeError: {NO_NUMBER.format('True')}", 1),
 }
 
 
-@pytest.mark.filterwarnings("ignore:trial .* failed, and the study goes on without it:UserWarning")
+@pytest.mark.filterwarnings("ignore:a trial .* failed, and the study goes on without it:UserWarning")
 def test_every_way_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arms = [{"parameterization": "mup", "rates": "full"}]
     ends = source(
@@ -226,15 +230,61 @@ def test_every_way_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_failure_is_shown_with_its_traceback(tmp_path: Path) -> None:
+    """From the user's own frame on."""
     trial = next(iter(trials().values()))
 
     def train(trial: Trial, report: Any) -> float:
         raise KeyError("lost")
 
-    with pytest.warns(
-        UserWarning, match=r"(?s)trial 7 failed, and the study goes on.*test_study_own.*KeyError"
-    ):
+    says = r"(?s)a trial of width 16 failed, and the study goes on[^\n]*\nTraceback.*test_study_own.*KeyError"
+    with pytest.warns(UserWarning, match=says) as shown:
         assert train_own(7, trial, train, lambda step: None).reason == "KeyError: 'lost'"
+    assert "train_own.py" not in str(shown[0].message)
+
+
+@pytest.mark.filterwarnings("ignore:a trial .* failed, and the study goes on without it:UserWarning")
+def test_failed_trials_are_told_of_and_trained_again_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a repair the store is that of a study in which nothing failed; without being asked, failures stay."""
+    spec, store = tmp_path / "spec.yaml", tmp_path / "s.sqlite"
+    few = {"widths": [16, 32], "learning_rates": {"lowest": "2^-7", "highest": "2^-5"}, "seeds": [0]}
+    spec.write_text(yaml.safe_dump(fields(model={**MODEL, "runner": "own_functions:repairable"}, **few)))
+    monkeypatch.setenv("WIDTHWISE_TEST_BROKEN_WIDTH", "32")
+    result = command("study", "run", spec, "--store", store, "--device", "cpu")
+    assert result.exit_code == 0
+    assert "6 of 12 trials failed\n  6 of width 32: OSError: disk full\n" in result.stderr
+    assert f"`widthwise study resume {store} --retry-failed` trains them again" in result.stderr
+    monkeypatch.delenv("WIDTHWISE_TEST_BROKEN_WIDTH")
+    failed = read_study(store)
+    assert resume_study(store, device="cpu") == failed
+    whole = run_study(parse_spec(spec.read_text()), tmp_path / "whole.sqlite", device="cpu")
+    result = command("study", "resume", store, "--device", "cpu", "--retry-failed")
+    assert (result.exit_code, "failed" in result.stderr) == (0, False)
+    assert read_study(store).trials == whole.trials
+    assert read_curves(store) == read_curves(tmp_path / "whole.sqlite")
+    assert all(p.completed for p in read_study(store).populations)
+
+
+@pytest.mark.filterwarnings("ignore:a trial .* failed, and the study goes on without it:UserWarning")
+def test_planned_rates_go_on_from_failures_that_were_repaired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "s.sqlite"
+    sweep = {"sweep": {"lowest": "2^-9", "highest": "2^-3"}}
+    swept = source(
+        model={**MODEL, "runner": "own_functions:repairable"},
+        widths=[16, 32],
+        learning_rates=sweep,
+        seeds=[0],
+    )
+    monkeypatch.setenv("WIDTHWISE_TEST_BROKEN_WIDTH", "16")
+    broken = run_study(swept, store, device="cpu")
+    assert {row.outcome for row in broken.sweeps if row.width == 16} != {"bracketed"}
+    monkeypatch.delenv("WIDTHWISE_TEST_BROKEN_WIDTH")
+    repaired = run_study(swept, store, device="cpu", retry_failed=True)
+    assert not repaired.sweeping
+    assert {row.outcome for row in repaired.sweeps} == {"bracketed"}
 
 
 def test_a_curve_is_a_mean_over_equal_stretches() -> None:
@@ -296,6 +346,15 @@ def test_nothing_is_estimated_of_it(tmp_path: Path) -> None:
     result = command("study", "plan", tmp_path / "spec.yaml", "--gpu", "h100")
     assert result.exit_code == 2
     assert "nobody but 'own_functions:valley' itself knows what its trials take" in result.stderr
+
+
+def test_the_claims_page_says_nothing_that_only_the_function_knows(tmp_path: Path) -> None:
+    run_study(source(widths=[16], seeds=[0]), tmp_path / "s.sqlite", device="cpu")
+    rows = {what: here for what, _, here in setting_rows([labelled_study(tmp_path / "s.sqlite")])}
+    assert rows["model"] == "that of own_functions:valley, version 1"
+    assert {
+        rows[what] for what in ("vocabulary", "parameters", "text", "tokens a model", "held-out loss")
+    } == {"known to the training function alone"}
 
 
 def test_a_reference_model_still_needs_its_text() -> None:

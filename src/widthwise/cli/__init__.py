@@ -4,11 +4,14 @@ Exit codes: 0 done, 1 an internal failure, 2 bad input (one message, nothing wri
 4 undecided, and 128 + its number where a signal stopped a training.
 """
 
+import warnings
+
 import typer
 
 from widthwise.cli.align import align
 from widthwise.cli.check import check
 from widthwise.cli.claims import claims
+from widthwise.cli.errors import plain_warning
 from widthwise.cli.exponents import exponents
 from widthwise.cli.plan import plan
 from widthwise.cli.study import study_app
@@ -35,4 +38,5 @@ app.add_typer(study_app, name="study")
 
 def main() -> None:
     """Run the command line."""
+    warnings.formatwarning = plain_warning
     app()

@@ -1,5 +1,6 @@
 """`widthwise study`: run, resume, report, verdict, export."""
 
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,7 @@ from widthwise.cli.training_options import (
     DeviceOption,
     ExecutorOption,
     MinutesOption,
+    RetryOption,
     SizeOption,
     WorkersOption,
     chosen_executor,
@@ -80,6 +82,7 @@ def run(
     population_size: SizeOption = AUTO_SIZE,
     population_minutes: MinutesOption = None,
     checkpoint_minutes: CheckpointOption = None,
+    retry_failed: RetryOption = False,
 ) -> None:
     """Train every model of a study that is not trained yet, then say what transfers."""
     from widthwise.cli.progress import show_progress
@@ -104,9 +107,10 @@ def run(
             population_size=members_of(population_size),
             population_minutes=population_minutes,
             stop=stop,
+            retry_failed=retry_failed,
             **given(checkpoint_seconds=seconds),
         )
-    _print_verdicts(study)
+    _print_end(study, store)
 
 
 @study_app.command()
@@ -118,6 +122,7 @@ def resume(
     workers: WorkersOption = None,
     address: AddressOption = None,
     checkpoint_minutes: CheckpointOption = None,
+    retry_failed: RetryOption = False,
 ) -> None:
     """Go on with a study from its store alone."""
     from widthwise.cli.progress import show_progress
@@ -134,9 +139,10 @@ def resume(
             executor=chosen,
             listener=listener,
             stop=stop,
+            retry_failed=retry_failed,
             **given(checkpoint_seconds=seconds),
         )
-    _print_verdicts(study)
+    _print_end(study, store)
 
 
 @study_app.command(short_help="Search for constants of the rates at the base width.")
@@ -216,6 +222,7 @@ def verdict(
     """Exit with 0 if a prescription transfers, 3 if it does not, 4 if that is undecided or it has not ended."""
     from widthwise.records import read_study, unfinished
     from widthwise.report import study_transfer
+    from widthwise.report.words import reason_text
 
     study = read_study(store)
     analysis = study_transfer(study, **given(margin=margin))
@@ -225,14 +232,13 @@ def verdict(
             f"--require {require!r} is no prescription of {str(store)!r}; choose one of {list(results)}"
         )
     result = results[require]
+    found = f"{result.verdict.value}: {reason_text(result)}"
     waiting = sorted(width for arm, width in unfinished(study) if arm == require)
     if waiting:
         listed = ", ".join(map(str, waiting))
-        print(
-            f"{require}: undecided: not finished at width {listed}; without, {result.verdict.value}: {result.reason}"
-        )
+        print(f"{require}: undecided: not finished at width {listed}; without, {found}")
         raise typer.Exit(VERDICT_CODES["undecided"])
-    print(f"{require}: {result.verdict.value}: {result.reason}")
+    print(f"{require}: {found}")
     raise typer.Exit(VERDICT_CODES[result.verdict.value])
 
 
@@ -258,6 +264,17 @@ def export(
         sys.stdout.write(to_csv(study))
     else:
         raise ValueError("--format parquet needs --out FILE; it is not text")
+
+
+def _print_end(study: "StoredStudy", store: Path) -> None:
+    """What transfers, and on standard error what failed."""
+    from widthwise.report.failures import failure_lines
+
+    _print_verdicts(study)
+    if lines := failure_lines(study):
+        again = shlex.join(["widthwise", "study", "resume", str(store), "--retry-failed"])
+        print("widthwise:", "\n".join(lines), file=sys.stderr)
+        print(f"after a repair, `{again}` trains them again", file=sys.stderr)
 
 
 def _print_verdicts(study: "StoredStudy") -> None:

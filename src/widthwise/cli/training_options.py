@@ -72,6 +72,10 @@ CheckpointOption = Annotated[
         "time; 0 for as often as that allows, never for none in between; 1 unless said.",
     ),
 ]
+RetryOption = Annotated[
+    bool,
+    typer.Option("--retry-failed", help="Train trials that have failed again, after a repair."),
+]
 
 
 def source_of(spec: str, corpus: str | None) -> "SpecSource":

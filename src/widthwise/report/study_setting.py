@@ -9,6 +9,7 @@ from widthwise.records import StoredStudy, unfinished
 from widthwise.report.joined_studies import LabelledStudy
 from widthwise.report.model_size import BYTES, parameter_count
 
+UNKNOWN = "known to the training function alone"
 Row = tuple[str, str, str]
 """What, in the paper, here."""
 
@@ -55,6 +56,11 @@ def setting_rows(studies: Sequence[LabelledStudy], *, text: str | None = None) -
         "held-out loss": f"{first.get('validation_windows', 0)} windows of the context's length",
         "seeds": _listed(seeds) + ": where rates are swept the first searches, all train at the best rate",
     }
+    if models[0].get("kind") == "own":
+        here |= dict.fromkeys(
+            ("vocabulary", "parameters", "text", "tokens a model", "held-out loss"), UNKNOWN
+        )
+        here["batch"] = f"{first['batch']}"
     return [(what, PAPER[what], here[what]) for what in PAPER]
 
 
@@ -65,6 +71,8 @@ def _samples(study: StoredStudy) -> list[Any]:
 
 
 def _model(model: Mapping[str, Any]) -> str:
+    if model.get("kind") == "own":
+        return f"that of {model['runner']}, version {model['version']}"
     if model.get("kind") != "transformer":
         return str(model.get("kind"))
     blocks = f"{model['depth']} block{'s' * (model['depth'] > 1)}"

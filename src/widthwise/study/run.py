@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from widthwise.records import StoredStudy, check_store, read_layers, read_study
+from widthwise.records import StoredStudy, TrialStatus, check_store, read_layers, read_study
 from widthwise.study.checkpoints import remove_checkpoints
 from widthwise.study.desk import Desk, More
 from widthwise.study.executor import Crew, Executor, Local
@@ -47,6 +47,7 @@ def run_study(
     listener: Listener | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     stop: Stop | None = None,
+    retry_failed: bool = False,
 ) -> StoredStudy:
     """Run a specification into a store; an existing store of the same specification is continued.
 
@@ -63,6 +64,7 @@ def run_study(
             for never, 0 for as often as 5 % of the time allows.
         stop: asked to stop, by `stop_on_signals` for one, what is in training here or in processes ends with a
             checkpoint after its next step.
+        retry_failed: whether trials of an existing store that have failed are trained again, after a repair.
 
     Raises:
         ValueError: bad input of any kind; files are then as they were.
@@ -85,6 +87,7 @@ def run_study(
                 listener=listener,
                 checkpoint_seconds=checkpoint_seconds,
                 stop=stop,
+                retry_failed=retry_failed,
             )
         with mine.open(device) as crew:
             corpus = load_text(source.spec)
@@ -115,6 +118,7 @@ def resume_study(
     listener: Listener | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     stop: Stop | None = None,
+    retry_failed: bool = False,
 ) -> StoredStudy:
     """Train what a store still lacks, each population as recorded, from its checkpoint where there is one.
 
@@ -127,7 +131,8 @@ def resume_study(
         if mine is None:
             return read_study(store)
         study = read_study(store)
-        if not study.pending_populations() and not study.sweeping:
+        again = retry_failed and any(t.status is TrialStatus.FAILED for t in study.trials.values())
+        if not study.pending_populations() and not study.sweeping and not again:
             if left_open(store):
                 with writing(store):
                     remove_checkpoints(store)
@@ -135,7 +140,8 @@ def resume_study(
         with mine.open(device) as crew:
             corpus = begun_text(parse_spec(study.spec).spec, study.corpus, where=f"store {str(store)!r}")
             more = rounds_of_rates(tokens_of(corpus), crew)
-            return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more, stop=stop)
+            how = {"more": more, "stop": stop, "retry_failed": again}
+            return train_pending(store, corpus, crew, listener, checkpoint_seconds, **how)
 
 
 @dataclass(frozen=True)
@@ -196,9 +202,12 @@ def train_pending(
     *,
     more: More,
     stop: Stop | None = None,
+    retry_failed: bool = False,
 ) -> StoredStudy:
     """Train the populations that have not run, and more as long as there are, as the store's only writer."""
     with writing(store) as writer:
+        if retry_failed:
+            writer.retry_failed()
         study = read_study(store)  # by the one writer: nobody else can have finished a population since
         spec = parse_spec(study.spec).spec
         # A search for constants measures nothing, whatever its specification says: its store has no layers.

@@ -34,7 +34,7 @@ from widthwise.study.write_plan import (
     write_study,
     write_sweeps,
 )
-from widthwise.study.write_results import write_results
+from widthwise.study.write_results import retry_failed, write_results
 
 
 def create_store(
@@ -118,6 +118,15 @@ class StoreWriter:
                 "UPDATE population SET status = 'completed', host = ?, seconds = ? WHERE id = ?",
                 (self._host if host is None else host, seconds, population),
             )
+
+    def retry_failed(self) -> int:
+        """Let every failed trial that was trained alone wait again, in one transaction; how many there are.
+
+        Where rates are planned, the searches are open again, since they took the failed ones for ended.
+        """
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            return retry_failed(self._connection)
 
     def revise_population(self, population: int, *, from_step: int, trials: Sequence[int]) -> None:
         """Record who is trained from a step on; on the disk when this returns."""

@@ -82,16 +82,17 @@ def train_own(id_: int, trial: Trial, function: OwnFunction, progress: Callable[
     try:
         with redirect_stdout(sys.stderr):
             returned = function(trial, curve.report)
-        if not isinstance(returned, SupportsFloat):
-            raise TypeError(f"the training function returned {returned!r}, which is no number")
+        if isinstance(returned, bool) or not isinstance(returned, SupportsFloat):
+            raise TypeError(
+                f"the training function returned {returned!r}, which is no number; return the final validation loss"
+            )
         loss = float(returned)
     except Diverged as error:
         return _diverged(id_, curve, error.reason)
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
         if curve.divergence is not None:
             return _diverged(id_, curve, curve.divergence[1])
-        where = "".join(traceback.format_exception(error))
-        warnings.warn(f"trial {id_} failed, and the study goes on without it:\n{where}", stacklevel=2)
+        _warn(trial, error)
         return TrialResult(
             id_, TrialStatus.FAILED, said(error)[:REASON_LENGTH], curve.last or None, None, curve.points()
         )
@@ -100,6 +101,17 @@ def train_own(id_: int, trial: Trial, function: OwnFunction, progress: Callable[
     if not math.isfinite(loss):
         return _diverged(id_, curve, f"final loss is {loss}")
     return TrialResult(id_, TrialStatus.COMPLETED, None, None, loss, curve.points())
+
+
+def _warn(trial: Trial, error: BaseException) -> None:
+    """Show where the user's code failed: once for each width, since the same text is not shown twice."""
+    beyond = (
+        error.__traceback__.tb_next if error.__traceback__ else None
+    )  # the first frame is `train_own` itself
+    where = "".join(traceback.format_exception(error.with_traceback(beyond))).strip()
+    warnings.warn(
+        f"a trial of width {trial.width} failed, and the study goes on without it:\n{where}", stacklevel=3
+    )
 
 
 def _diverged(id_: int, curve: Curve, reason: str) -> TrialResult:
