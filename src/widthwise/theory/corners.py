@@ -1,5 +1,3 @@
-# pyright: basic
-# scipy carries no types.
 """Pareto corners: the stable rates that cannot be enlarged without lowering another one, and are no mixture of others.
 
 A preference picks one of them. All are found by walking along the edges of the feasible polyhedron in exact arithmetic:

@@ -1,5 +1,3 @@
-# pyright: basic
-# scipy carries no types.
 """Proposals by HiGHS, through scipy: a vertex in floating point, rounded to the data's common denominator.
 
 Written as c - r and G - c, the conditions are differences of two variables, so that vertices have the constants'
