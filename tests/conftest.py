@@ -1,6 +1,9 @@
 """The suite's settings: one torch thread per worker, repeatable examples, device tests where there is one."""
 
+import atexit
+import gc
 import os
+from collections.abc import Iterator
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Read when torch first loads: workers that each start a thread per core would wait for one another.
@@ -22,6 +25,16 @@ from hypothesis import settings
 
 settings.register_profile("house", derandomize=True, deadline=None, database=None)
 settings.load_profile("house")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """What the modules of all tests made at import stays to the end: no collection of garbage walks through it."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
+    atexit.register(gc.unfreeze)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
