@@ -71,3 +71,28 @@ def test_a_prescription_can_be_hidden_and_a_width_chosen(browser: Browser, page:
     browser.value(f"{select}.selectedIndex = 0; {select}.dispatchEvent(new Event('change'))")
     browser.wait_for(f"{path} !== {json.dumps(drawn)}")
     assert browser.complaints() == []
+
+
+def test_a_width_keeps_its_colour_whatever_is_chosen(browser: Browser, page: Path) -> None:
+    """Without the smallest of three, the legend names two, in the colours that they had, and so are lines and marks."""
+    browser.open(page, width=1400, dark=False)
+    chart = "document.querySelector('[data-figure=loss-against-rate]')"
+    legend = (
+        f"[...{chart}.querySelectorAll('.role-legend-label text')].map((text, k) => [text.textContent,"
+        f" {chart}.querySelectorAll('.role-legend-symbol path')[k].getAttribute('stroke')])"
+    )
+    drawn = (
+        f"[...new Set([...{chart}.querySelectorAll('.mark-line path, .mark-symbol.role-mark path')].flatMap("
+        "(mark) => ['stroke', 'fill'].map((of) => mark.getAttribute(of))))].filter((colour) => colour?.startsWith('#'))"
+    )
+    named = dict(browser.value(legend))
+    assert list(named) == ["32", "64", "128"]
+    assert set(named.values()) <= set(browser.value(drawn))
+    browser.value("document.querySelector('input[data-axis=width]').click()")
+    browser.wait_for("document.documentElement.dataset.ready === 'yes'")
+    smallest = named.pop("32")
+    assert dict(browser.value(legend)) == named
+    shown = set(browser.value(drawn))
+    assert set(named.values()) <= shown
+    assert smallest not in shown
+    assert browser.complaints() == []

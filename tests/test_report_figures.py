@@ -10,7 +10,7 @@ import pytest
 from test_report_example import RATES, WIDTHS, example
 from widthwise.analysis.result import CellStatus, RatePoint, Regret
 from widthwise.report import PageData, make_figures
-from widthwise.report.figure import Figure, page_spec, static_spec
+from widthwise.report.figure import Figure, bare_spec, page_spec, static_spec
 from widthwise.report.loss_rows import loss_rows
 from widthwise.report.palette import width_colours
 from widthwise.report.valley import Valley
@@ -181,3 +181,16 @@ def test_width_colours_are_distinct_and_ordered_in_grey(count: int) -> None:
         # 2.4 for the lightest of the widths; WCAG asks 3 of a mark that stands alone, and these carry a legend
         contrasts = [(max(g, background) + 0.05) / (min(g, background) + 0.05) for g in greys]
         assert min(contrasts) > 2.4
+
+
+def test_a_widths_colour_is_of_its_place_among_all_widths() -> None:
+    """Whatever rows the page keeps: the scale knows every width, and the legend's are for the page to choose."""
+    spec = bare_spec(FIGURES["loss-against-rate"])
+    assert {"name": "widths_shown", "value": list(WIDTHS)} in spec["params"]
+    colours = [
+        layer["encoding"]["color"] for layer in spec["spec"]["layer"] if "color" in layer.get("encoding", {})
+    ]
+    assert len(colours) >= 5
+    for colour in colours:
+        assert colour["scale"] == {"domain": list(WIDTHS)}
+        assert colour["legend"]["values"] == {"expr": "widths_shown"}

@@ -20,6 +20,7 @@ _MARGIN = 0.4  # octaves beside the rates
 _MARK = 0.25  # octaves to each side of a mark, which is cut otherwise
 _BESIDE = 1.6  # the same where each panel has an axis of its own
 _SPANS = "Each panel has rates of its own on its axis, and all span as many octaves; runs further out are not drawn."
+_NAMED = "widths_shown"  # the page's script sets it to the widths that are chosen
 _X_TITLE, _Y_TITLE = "base learning rate", "final loss, mean over seeds"
 _SHAPES = {
     CellStatus.BRACKETED.value: "diamond",
@@ -99,8 +100,11 @@ def _y(valley: Valley, strip: int) -> alt.Y:
 
 def _layers(x: alt.X, y: alt.Y, widths: list[int], strip: int, *, framed: bool) -> alt.LayerChart:
     chosen = alt.selection_point(name="loss_widths", fields=["width"], bind="legend")
-    legend = alt.Legend(symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1, titleOrient="left")
-    colour = alt.Color("width:O", title="width", sort=widths, legend=legend)
+    named = alt.param(name=_NAMED, value=widths)
+    legend = alt.Legend(
+        values=alt.ExprRef(_NAMED), symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1, titleOrient="left"
+    )  # fmt: skip
+    colour = alt.Color("width:O", title="width", scale=alt.Scale(domain=widths), legend=legend)
     shown = alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.12))
     faint = alt.when(chosen).then(alt.value(0.2)).otherwise(alt.value(0.03))
     base = alt.Chart().encode(x=x, y=y, color=colour, opacity=shown)
@@ -118,7 +122,7 @@ def _layers(x: alt.X, y: alt.Y, widths: list[int], strip: int, *, framed: bool) 
     if framed:
         layers.append(frame_layer(x))
     chart = alt.LayerChart(data=ROWS, layer=layers, height=_HEIGHT + strip)
-    return chart.add_params(chosen, zoom("loss_zoom", along=("y",) if framed else ("x", "y")))
+    return chart.add_params(named, chosen, zoom("loss_zoom", along=("y",) if framed else ("x", "y")))
 
 
 def _optima(optima: alt.Chart) -> list[alt.Chart]:

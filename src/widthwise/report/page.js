@@ -51,9 +51,12 @@
     return found;
   }
 
-  function fitted(figure, data, room, panels, correction) {
+  function fitted(figure, data, room, panels, widths, correction) {
     const copy = structuredClone(figure.spec);
     copy.datasets = { rows: data };
+    // A width has the same colour whatever is chosen: its scale knows them all, the legend names those that are shown.
+    const named = copy.params?.find((param) => param.name === "widths_shown");
+    if (named && widths) named.value = named.value.filter((width) => widths.has(String(width)));
     if (copy.facet) {
       const columns = Math.max(1, Math.min(panels.shown, 4, Math.floor((room - axisRoom) / (narrowest + gap))));
       const width = Math.floor((room - axisRoom - gap * (columns - 1)) / columns - correction);
@@ -94,7 +97,7 @@
     let result = drawn.get(element);
     for (let attempt = 0; attempt < 5; attempt += 1) {
       result?.finalize();
-      result = await vegaEmbed(element, fitted(figure, data, room, panels, correction), options);
+      result = await vegaEmbed(element, fitted(figure, data, room, panels, widths, correction), options);
       const excess = element.querySelector("svg").getBoundingClientRect().width - room;
       if (!figure.spec.facet || excess <= 0) break;
       if (attempt < 2 && result.spec.columns === 1) config.legend.columns = 2 - attempt;
