@@ -1,6 +1,8 @@
 """A population that does not fit on the device: nothing is lost, and the same trials are trained in smaller ones."""
 
 import gc
+import json
+import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,11 @@ import torch
 
 from study_example import command, one_thread, snapshot, tiny_source, write_corpus
 from widthwise.records import StoredStudy, TrialStatus, read_alignment, read_curves, read_study
-from widthwise.study import RunState, resume_study, run_study
+from widthwise.study import RunState, load_spec, resume_study, run_study
+from widthwise.study.expand import expand
+from widthwise.study.measure_spec import MeasureSpec
+from widthwise.study.other_ways import other_ways
+from widthwise.study.runner import train_recipe
 from widthwise.study.split_stored import halves
 from widthwise.study.task import OutOfMemory
 from widthwise.study.train_stored import unless_out_of_memory
@@ -214,6 +220,42 @@ def test_one_trial_that_does_not_fit_has_failed_and_the_study_goes_on(
     assert exported.stdout.count("failed") == 3
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_one_trial_that_does_not_fit_is_told_how_else_it_would(
+    corpus: Path, store: Path, small_device: Device, decay: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a model is that is too large by its estimate; with weight decay there is no such training."""
+    small_device(0)
+    there = 2**36
+    monkeypatch.setattr(sys.modules["widthwise.train.available"], "free_bytes", lambda device: there)
+    arm = {"parameterization": "standard", "rates": "global", "weight_decay": [decay]}
+    changes: dict[str, Any] = {"model": {"kind": "transformer", "depth": 1, "head_dim": 4, "context": 8}}
+    study = run(corpus, store, learning_rates=[2.0**-8], arms=[arm], **changes)
+    (trial,) = study.trials.values()
+    assert trial.status is TrialStatus.FAILED
+    assert trial.reason is not None
+    before, more, ways = trial.reason.partition("or a device with more memory")
+    assert f"does not fit on the device ({SAYS})" in before
+    recipe = json.loads(trial.recipe)
+    measure = MeasureSpec.model_validate(SPEC["measure"])
+    expected = other_ways(recipe, train_recipe(recipe, measure), there=there, one_gpu=False)
+    assert more + ways == f"or a device with more memory{expected}"
+    assert ("; it fits layer by layer (training: {form: {kind: layer-major," in ways) == (decay == 0)
+
+
+def test_other_ways_of_one_gpu_of_several_and_of_what_is_trained_layer_by_layer() -> None:
+    spec = load_spec("paper-widths").spec
+    recipe = expand(spec, corpus="0" * 64, population_size=1).trials[0].recipe
+    assert other_ways(recipe, train_recipe(recipe), there=2**60, one_gpu=True) == ""
+    usual = {name: value for name, value in recipe.items() if name != "form"}
+    alone = other_ways(usual, train_recipe(usual), there=0, one_gpu=True)
+    assert alone == "; over several GPUs: torchrun --nproc-per-node N -m widthwise study run SPEC"
+    assert other_ways(usual, train_recipe(usual), there=0, one_gpu=False) == ""
+    both = other_ways(usual, train_recipe(usual), there=2**60, one_gpu=True)
+    assert both.startswith("; it fits layer by layer (")
+    assert both.endswith(alone)
+
+
 def test_a_kill_between_the_parts_goes_on_with_the_rest(
     corpus: Path, store: Path, undisturbed: tuple[StoredStudy, Path], small_device: Device
 ) -> None:
@@ -276,10 +318,26 @@ def test_an_error_is_forgotten_with_its_frames(hidden: bool) -> None:
 
     gc.disable()
     try:
-        assert unless_out_of_memory(work, torch.device("cpu")) == OutOfMemory(SAYS)
+        lack = unless_out_of_memory(work, torch.device("cpu"))
+        assert isinstance(lack, OutOfMemory)
+        assert lack == OutOfMemory(SAYS, lack.there, one_gpu=False)
+        assert lack.there > 2**20
         assert references[0]() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_gpu_is_alone_unless_it_has_a_part_of_a_population(
+    split: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work() -> None:
+        raise torch.OutOfMemoryError(SAYS)
+
+    monkeypatch.setattr("widthwise.train.free_memory", lambda device: None)
+    monkeypatch.setattr("widthwise.train.device_bytes", lambda device: 7)
+    lack = unless_out_of_memory(work, torch.device("cuda"), split=split)
+    assert lack == OutOfMemory(SAYS, 7, one_gpu=not split)
 
 
 def test_other_errors_are_not_caught() -> None:

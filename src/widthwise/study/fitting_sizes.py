@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING
 
 from widthwise.study.compose import PopulationSize, require_size
 from widthwise.study.measure_spec import MeasureSpec
+from widthwise.study.other_ways import other_ways
 from widthwise.study.own_spec import OWN
 from widthwise.study.recipe import Recipe
 from widthwise.study.sharded_size import require_tensors, sharded_size
-from widthwise.study.train_wide import form_that_fits, is_wide, wide_size
+from widthwise.study.train_wide import is_wide, wide_size
 
 if TYPE_CHECKING:
     import torch
-
-    from widthwise.train import Recipe as TrainRecipe
 
 POPULATION_SIZE = 32
 """The most members side by side on a CPU unless asked otherwise: more of them gain nothing there."""
@@ -67,7 +66,7 @@ class FittingSizes:
         import torch
 
         from widthwise.study.runner import train_recipe
-        from widthwise.train import population_for, throughput_of
+        from widthwise.train import device_bytes, population_for, throughput_of
 
         cuda = self.device.type == "cuda"
         name = torch.cuda.get_device_name(self.device) if cuda else ""
@@ -89,23 +88,10 @@ class FittingSizes:
         except ValueError as error:
             if min(self.members or 1, at_most) > 1:
                 raise  # fewer of them may fit
-            raise ValueError(f"{error}{self._other_ways(recipe, shared)}") from error
+            there = device_bytes(self.device)
+            raise ValueError(f"{error}{other_ways(recipe, shared, there=there, one_gpu=cuda)}") from error
         plan = chosen.activations
         return PopulationSize(chosen.members, plan.micro_batches, plan.recompute)
-
-    def _other_ways(self, recipe: Recipe, shared: "TrainRecipe") -> str:
-        """How else a model that the device does not hold is trained in a study."""
-        from widthwise.train import device_bytes
-
-        form = None if "decays" in recipe else form_that_fits(shared, there=device_bytes(self.device))
-        ways: list[str] = []
-        if form is not None:
-            ways.append(
-                f"it fits layer by layer ({form}), which keeps fewer bits, so that its trials are others (docs/wide.md)"
-            )
-        if self.device.type == "cuda":
-            ways.append("over several GPUs: torchrun --nproc-per-node N -m widthwise study run SPEC")
-        return "".join(f"; {way}" for way in ways)
 
     def _split_size(self, recipe: Recipe, trials: int) -> PopulationSize:
         from widthwise.study.runner import train_recipe

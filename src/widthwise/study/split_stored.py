@@ -1,14 +1,16 @@
 """A population that does not fit on the device goes on in halves: recorded by the store's writer."""
 
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from widthwise.records import PopulationRow, TrialStatus, read_study
+from widthwise.records import PopulationRow, TrialRow, TrialStatus, read_study
 from widthwise.study import runner
 from widthwise.study.checkpoints import checkpoint_path
 from widthwise.study.measure_spec import MeasureSpec
+from widthwise.study.other_ways import other_ways
 from widthwise.study.store import StoreWriter
 from widthwise.study.task import OutOfMemory
 from widthwise.study.train_stored import stored_revisions
@@ -50,7 +52,7 @@ def split_stored(
     ended = {} if found is None else found.ended
     results = [runner.trial_result(trials[p].id, outcome) for p, outcome in ended.items()]
     if len(going_on) == 1:
-        results.append(_failed(trials[going_on[0]].id, recipe.model.parameter_count, lack))
+        results.append(_failed(trials[going_on[0]], recipe, lack))
         writer.finish_population(population, results, seconds=0.0)
         path.unlink(missing_ok=True)
         return len(results)
@@ -117,9 +119,11 @@ def _save_parts(
     return True
 
 
-def _failed(trial: int, parameters: int, lack: OutOfMemory) -> TrialResult:
+def _failed(trial: TrialRow, recipe: "Recipe", lack: OutOfMemory) -> TrialResult:
+    parameters = recipe.model.parameter_count
+    ways = other_ways(json.loads(trial.recipe), recipe, there=lack.there, one_gpu=lack.one_gpu)
     reason = (
         f"out of memory: one model of {parameters} parameters, {4 * parameters} bytes of weights alone, does not fit "
-        f"on the device ({lack.says}); choose a smaller width, batch or context, or a device with more memory"
+        f"on the device ({lack.says}); choose a smaller width, batch or context, or a device with more memory{ways}"
     )
-    return TrialResult(trial, TrialStatus.FAILED, reason, None, None, ())
+    return TrialResult(trial.id, TrialStatus.FAILED, reason, None, None, ())

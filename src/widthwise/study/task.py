@@ -98,9 +98,17 @@ class Trained:
 
 @dataclass(frozen=True)
 class OutOfMemory:
-    """That a population did not fit, in the device's own words."""
+    """That a population did not fit.
+
+    Args:
+        says: that, in the device's own words.
+        there: the device's bytes.
+        one_gpu: whether it is a GPU that trains by itself.
+    """
 
     says: str
+    there: int
+    one_gpu: bool
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ def train_stored(bench: Bench, task: Task, checkpoint: Path, reporter: Reporter)
             else _population_results(bench, corpus, task, checkpoint, reporter)
         ),
         bench.device,
+        split=bench.train is not None,
     )
     if isinstance(found, OutOfMemory):
         return found
@@ -125,9 +126,15 @@ def _own_results(task: Task, reporter: Reporter) -> Iterator[TrialResult]:
         yield train_own(trial.id, own_trial(recipe), function, reporter.at_step)
 
 
-def unless_out_of_memory(work: Callable[[], Value], device: "torch.device") -> Value | OutOfMemory:
-    """The value of a function, or that the device had no memory for it; then what it had taken is free again."""
-    from widthwise.train import free_memory
+def unless_out_of_memory(
+    work: Callable[[], Value], device: "torch.device", *, split: bool = False
+) -> Value | OutOfMemory:
+    """The value of a function, or that the device had no memory for it; then what it had taken is free again.
+
+    Args:
+        split: whether the device has a part of the population, and others the rest.
+    """
+    from widthwise.train import device_bytes, free_memory
 
     try:
         return work()
@@ -138,7 +145,7 @@ def unless_out_of_memory(work: Callable[[], Value], device: "torch.device") -> V
         del lack
     # The errors are forgotten here, and with them the frames that held on to what filled the device.
     free_memory(device)
-    return OutOfMemory(says)
+    return OutOfMemory(says, device_bytes(device), one_gpu=device.type == "cuda" and not split)
 
 
 def _memory_error(error: BaseException | None) -> "torch.OutOfMemoryError | None":
