@@ -20,14 +20,15 @@ and writes `benchmarks/results/fine_grids.json`.
 
 import argparse
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from _record import RESULTS, Row, machine, make_record, printed, row, versions, write_json
 
 from widthwise.analysis import Interval, Observation, fit_table, transfer
-from widthwise.analysis.best_loss import common_cells, loss_difference, loss_difference_slope
+from widthwise.analysis.best_loss import loss_difference, loss_difference_slope
+from widthwise.analysis.difference_noise import common_cells, difference_noise
 from widthwise.analysis.optimum import CellFit
 from widthwise.analysis.polynomial import polynomial_minimum
 
@@ -49,24 +50,23 @@ def read_curves() -> list[Curve]:
 
 
 def sweep(
-    rng: np.random.Generator,
     name: str,
     width: int,
     curve: Curve,
     best: float,
     *,
     fine: float,
-    level_S: np.ndarray,
+    noise: Callable[[float, int], float],
+    seeds: int = 3,
 ) -> Iterator[Observation]:
-    """The runs of one cell whose optimum is at log2 of the rate `best`."""
+    """The runs of one cell whose optimum is at log2 of the rate `best`; the noise is of a rate and a seed, nats."""
     p, q, a, b = curve
     losses: dict[tuple[float, int], float] = {}
 
     def run(x: float, seed: int) -> None:
         u = x - best
         excess = a * np.exp(-p * u) + b * np.exp(min(q * u, 30.0)) - a - b
-        noise = np.sqrt(1 - OWN) * level_S[seed] + np.sqrt(OWN) * rng.standard_normal()
-        losses[x, seed] = float(FLOOR + excess + SPREAD[width] * noise)
+        losses[x, seed] = float(FLOOR + excess + noise(x, seed))
 
     def lowest() -> float:
         return min((x for x, seed in losses if seed == 0), key=lambda x: losses[x, 0])
@@ -77,7 +77,7 @@ def sweep(
     while new := [x for k in range(-steps, steps + 1) if ((x := lowest() + k * fine), 0) not in losses]:
         for x in new:
             run(x, 0)
-    for seed in (1, 2):
+    for seed in range(1, seeds):
         run(lowest(), seed)
     for (x, seed), loss in losses.items():
         yield Observation(name, width, 2.0**x, seed, loss, f"{name} {width} {x} {seed}")
@@ -110,9 +110,16 @@ def measure(curves: Sequence[Curve], *, mixed: bool, fine: float, studies: int) 
                 own = curves[rng.integers(len(curves))] if mixed else curve
                 level_S = np.sqrt(0.5) * (shared[width] + rng.standard_normal(3))
                 best = start + exponent * doublings
-                observations += sweep(rng, name, width, own, best, fine=fine, level_S=level_S)
+
+                def noise(x: float, seed: int, *, level_S: np.ndarray = level_S, width: int = width) -> float:
+                    del x  # every rate draws anew
+                    size = np.sqrt(1 - OWN) * level_S[seed] + np.sqrt(OWN) * rng.standard_normal()
+                    return float(SPREAD[width] * size)
+
+                observations += sweep(name, width, own, best, fine=fine, noise=noise)
             truth[name] = exponent
         table = fit_table(observations)
+        noise_of_pairs = difference_noise(table.prescriptions.values())
         for result in transfer(table).results:
             found, exponent = result.exponent, truth[result.prescription]
             if found.total is not None and found.exponent is not None:
@@ -122,8 +129,10 @@ def measure(curves: Sequence[Curve], *, mixed: bool, fine: float, studies: int) 
             pairs = common_cells(table.prescriptions[name], table.prescriptions[other])
             if len(pairs) < len(SPREAD):
                 continue
-            noise = table.noise_of(name)
-            ends = (loss_difference(pairs, 1024, noise), loss_difference_slope(pairs, noise))
+            ends = (
+                loss_difference(pairs, 1024, noise_of_pairs),
+                loss_difference_slope(pairs, noise_of_pairs),
+            )
             assert ends[0] is not None
             plain = [octave_parabola(one.cell) for one in pairs[1024]]
             losses.append(

@@ -168,7 +168,7 @@ def test_one_seed_decides_nothing() -> None:
     verdict = judged(12, evidence(PAPER, seeds=1))
     assert set(standings(verdict)) == {OPEN}
     assert {c.reason for c in verdict.conditions} == {
-        "the noise is unknown: no two policies have two seeds in common at their best rates"
+        "the noise is unknown: no policy has two seeds at its best rate"
     }
 
 

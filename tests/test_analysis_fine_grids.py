@@ -3,11 +3,13 @@
 import pytest
 
 from widthwise.analysis import CellStatus, Interval, Observation, Standing
-from widthwise.analysis.best_loss import Pair, common_cells, loss_difference
+from widthwise.analysis.best_loss import loss_difference
 from widthwise.analysis.cell import make_cell
 from widthwise.analysis.claim import Gap, within
-from widthwise.analysis.noise import Noise, pool_noise, student_quantile
+from widthwise.analysis.difference_noise import DifferenceNoise, WidthNoise, common_cells, difference_noise
+from widthwise.analysis.noise import Noise, student_quantile
 from widthwise.analysis.optimum import CellFit, fit_cell
+from widthwise.analysis.optimum_loss import Pair
 
 # Adam with parameter scaling, standard, one rate, width 256: log2 of the rate -> loss less 1.3772.
 MEASURED = {-6: 0.092, -5: 0.022, -4.5: 0.009, -4: 0.0, -3.5: 0.029, -3: 1.130, -2: 1.789}
@@ -61,9 +63,8 @@ def test_seeds_at_the_best_rate_alone_count_in_a_difference_of_losses() -> None:
             + [Observation("q", 256, 2.0**-4, s, at - lower[s], f"q{s}") for s, at in ((1, 1.39), (2, 1.37))]
         )
     )
-    noise = pool_noise([first, second])
     pairs = common_cells([first], [second])
-    found = loss_difference(pairs, 256, noise)
+    found = loss_difference(pairs, 256, difference_noise([[first], [second]]))
     assert found is not None
     assert found.estimate == pytest.approx(0.05 / 3, abs=1e-9)
     # Deviations of 13, -14, 1 in 3000: sigma_d^2 = 366 / (2 * 9e6). The fit adds nothing at a vertex on the middle
@@ -80,7 +81,7 @@ def test_both_neighbours_stay_and_what_is_below_a_bad_rate_does_not_count() -> N
     assert local.window == (-4.5, -3.5)
 
 
-def compared(*seeds: tuple[float, float], alone: bool = False) -> tuple[Interval, Noise, Pair]:
+def compared(*seeds: tuple[float, float], alone: bool = False) -> tuple[Interval, Pair]:
     """A difference of losses; each seed's, at all rates, or for all but the first at the best alone, of either cell."""
     even = {-6: 0.16, -5: 0.04, -4.5: 0.01, -4: 0.0, -3.5: 0.01, -3: 0.04}
     wall = {**even, -3.5: 0.02, -3: 0.11}
@@ -97,15 +98,17 @@ def compared(*seeds: tuple[float, float], alone: bool = False) -> tuple[Interval
         )
         for which, (name, shape) in enumerate((("p", even), ("q", wall)))
     ]
-    noise = pool_noise(fits) or Noise(0.0, 0.0, 0.01, 7, 0.0, 2)
     pairs = common_cells(fits[:1], fits[1:])
-    found = loss_difference(pairs, 256, noise)
+    one_seed = DifferenceNoise({256: WidthNoise(1.0, 9.0)}, {256: Noise(0.0, 0.0, 0.01, 7, 0.0, 2)})
+    found = loss_difference(
+        pairs, 256, one_seed if len(seeds) == 1 else difference_noise([fits[:1], fits[1:]])
+    )
     assert found is not None
-    return found, noise, pairs[256]
+    return found, pairs[256]
 
 
 def test_seeds_at_every_rate_and_the_misfit_of_the_shape() -> None:
-    found, _, (first, second) = compared((0.0, 0.0), (0.01, 0.03))
+    found, (first, second) = compared((0.0, 0.0), (0.01, 0.03))
     shape = abs(first.local.loss_difference - second.local.loss_difference)
     assert shape > 1e-4
     # Differences 0 and -0.02 about their mean: sigma_d^2 = 2e-4 with one degree of freedom, over two seeds.
@@ -114,9 +117,9 @@ def test_seeds_at_every_rate_and_the_misfit_of_the_shape() -> None:
 
 
 def test_one_common_seed_has_the_noise_of_the_table_on_both_sides() -> None:
-    found, noise, pair = compared((0.0, 0.0))
+    found, pair = compared((0.0, 0.0))
     shape = abs(pair[0].local.loss_difference - pair[1].local.loss_difference)
-    variance = noise.level**2 * (pair[0].variance_factor(1) + pair[1].variance_factor(1))
+    variance = 0.01**2 * (pair[0].variance_factor(1) + pair[1].variance_factor(1))
     half = student_quantile(0.95, 7) * variance**0.5 + shape
     assert found.estimate - found.low == pytest.approx(half, rel=1e-9)
 

@@ -8,9 +8,10 @@ import pytest
 from scipy import stats
 
 from widthwise.analysis import Interval, Observation, fit_table
+from widthwise.analysis.difference_noise import difference_noise
 from widthwise.analysis.optimum import CellFit
 from widthwise.analysis.optimum_loss import OptimumLoss
-from widthwise.analysis.policy_losses import DIVERGED, PolicyNoise, excess, policy_noise
+from widthwise.analysis.policy_losses import DIVERGED, excess
 
 A = (2.0, 2.1, 2.3)
 B = (2.01, 2.13, 2.29)
@@ -31,37 +32,38 @@ def cell(
     return fit_table(observations).prescriptions[name][0]
 
 
-def test_noise_and_excess_by_hand() -> None:
-    """Differences A - B of -0.01, -0.03, 0.01: mean -0.01, residuals of each 0, -0.01, 0.01, opposite in the other."""
+def of(policies: dict[str, CellFit], policy: str, others: list[str], *, among: int = 1) -> Interval | None:
+    """The excess at width 64, the only one."""
+    cells = {name: (fit,) for name, fit in policies.items()}
+    noise = difference_noise(cells.values())
+    return excess(cells, policy, others, noise, width=64, level=0.95, among=among)
+
+
+def test_excess_by_hand() -> None:
+    """Differences A - B of -0.01, -0.03, 0.01: mean -0.01, deviations 0, -0.02, 0.02, two degrees of freedom."""
     policies = {"a": cell("a", A), "b": cell("b", B)}
-    noise = policy_noise([policies])
-    assert noise is not None
-    assert noise.degrees_of_freedom == 2
-    assert noise.sigma == pytest.approx(math.sqrt(4e-4 / 2), rel=1e-9)
     # the parabola through -1, 0, 1 has its minimum at 0: nothing between the best rate and the optimum, f = 1/3
-    half = stats.t.ppf(0.975, 2) * math.sqrt(2e-4 * 2 / 3)
-    found = excess(policies, "b", ["a"], noise, level=0.95)
+    half = stats.t.ppf(0.975, 2) * math.sqrt(8e-4 / 2 / 3)
+    found = of(policies, "b", ["a"])
     assert found is not None
     assert [found.estimate, found.low, found.high] == pytest.approx(
         [0.01, 0.01 - half, 0.01 + half], rel=1e-9
     )
-    floored = excess(policies, "b", ["a", "b"], noise, level=0.95)
+    floored = of(policies, "b", ["a", "b"])
     assert floored == Interval(found.estimate, 0.0, found.high)
-    least = excess(policies, "a", ["a", "b"], noise, level=0.95)
+    least = of(policies, "a", ["a", "b"])
     assert least is not None
     assert (least.estimate, least.low) == (0.0, 0.0)
     assert least.high == pytest.approx(half - 0.01, rel=1e-9)
 
 
 def test_several_comparisons_share_the_level() -> None:
+    """C - A is 0.02 for every seed; C - B is 0.01, -0.01, 0.03, whose interval ends above."""
     policies = {"a": cell("a", A), "b": cell("b", B), "c": cell("c", (2.02, 2.12, 2.32))}
-    noise = PolicyNoise(0.01, 6)
-    found = excess(policies, "c", ["a", "b"], noise, level=0.95, among=3)
-    half = stats.t.ppf(1 - 0.05 / (3 * 2) / 2, 6) * 0.01 * math.sqrt(2 / 3)
-    assert found is not None  # means 2.1333 (a), 2.1433 (b), 2.1533 (c)
-    assert [found.estimate, found.low, found.high] == pytest.approx(
-        [0.02, 0.02 - half, 0.02 + half], rel=1e-9
-    )
+    found = of(policies, "c", ["a", "b"], among=3)
+    half = stats.t.ppf(1 - 0.05 / (3 * 2) / 2, 2) * math.sqrt(8e-4 / 2 / 3)
+    assert found is not None
+    assert [found.estimate, found.low, found.high] == pytest.approx([0.02, 0.02, 0.01 + half], rel=1e-9)
 
 
 @pytest.mark.parametrize("everywhere", [1, 2])
@@ -99,7 +101,7 @@ def test_the_shape_of_the_loss_widens_the_interval() -> None:
     assert own is not None
     miss = abs(own.loss_difference)
     assert miss > 1e-5
-    found = excess(policies, "b", ["a"], PolicyNoise(0.0, 2), level=0.95)
+    found = of(policies, "b", ["a"])
     assert found is not None
     assert found.high - found.estimate == pytest.approx(miss, rel=1e-9)
 
@@ -107,10 +109,7 @@ def test_the_shape_of_the_loss_widens_the_interval() -> None:
 def test_the_same_runs_differ_by_nothing() -> None:
     runs = cell("a", A)
     policies = {"a": runs, "b": runs, "c": cell("c", B)}
-    noise = policy_noise([policies])
-    assert noise is not None
-    assert noise.degrees_of_freedom == 2  # a and b are one policy
-    assert excess(policies, "b", ["a"], noise, level=0.95) == Interval(0.0, 0.0, 0.0)
+    assert of(policies, "b", ["a"]) == Interval(0.0, 0.0, 0.0)
 
 
 def test_what_has_no_optimum() -> None:
@@ -118,11 +117,13 @@ def test_what_has_no_optimum() -> None:
     none = [Observation("d", w, 2.0**x, 0, None) for w in (64, 128) for x in RATES]
     table = fit_table([*edge, *none]).prescriptions
     policies = {"a": cell("a", A), "e": table["e"][0], "d": table["d"][0]}
-    noise = PolicyNoise(0.01, 2)
-    assert excess(policies, "d", ["a"], noise, level=0.95) == DIVERGED
-    assert excess(policies, "e", ["a"], noise, level=0.95) is None
-    assert excess(policies, "a", ["e", "d"], noise, level=0.95) is None
-    assert policy_noise([policies]) is None
+    assert of(policies, "d", ["a"]) == DIVERGED
+    assert of(policies, "e", ["a"]) is None
+    assert of(policies, "a", ["e", "d"]) is None
+
+
+def test_one_seed_leaves_the_noise_unknown() -> None:
+    assert of({"a": cell("a", A[:1]), "b": cell("b", B[:1])}, "a", ["b"]) is None
 
 
 def test_intervals_cover_the_truth() -> None:
@@ -134,9 +135,7 @@ def test_intervals_cover_the_truth() -> None:
             name: cell(name, tuple(2 + cost + s + rng.gauss(0, 0.002) for s in shared))
             for name, cost in (("a", 0.0), ("b", 0.01), ("c", 0.0))
         }
-        noise = policy_noise([policies])
-        assert noise is not None
-        found = excess(policies, "b", ["a"], noise, level=0.95)
+        found = of(policies, "b", ["a"])
         assert found is not None
         inside += found.low <= 0.01 <= found.high
     assert inside >= 107

@@ -28,6 +28,7 @@ QUICK = {
     "alignment_overhead",
     "claims_check",
     "coordinate_check",
+    "differences",
     "epsilon_report",
     "epsilon_underflow",
     "fine_grids",
@@ -39,6 +40,7 @@ QUICK = {
 }
 LONG = {
     "alignment_model",
+    "differences",
     "report_scale",
     "wide_check",
     "interval_coverage",

@@ -3,8 +3,8 @@
 What is compared was fixed before any of these runs was seen. A policy is a constant epsilon (1e-9, 1e-12, 1e-15,
 1e-30), an epsilon per layer from a base of 1e-12, or Adam-atan2, each with full-alignment rates at its own best rate.
 Its **excess** at a width is its loss there less the lowest of any policy of that parameterization, nats, with the
-interval of `policy_losses`: over the study's own seeds, which all policies share, noise pooled over the widths of the
-parameterization, and for all comparisons behind it together. Where nothing trained the excess is infinite.
+interval of `policy_losses`: over the study's own seeds, which all policies share, each pair of policies with its own
+noise, and for all comparisons behind it together. Where nothing trained the excess is infinite.
 
 The margin between a cost and none is `COST`, 0.005 nats: the least that the paper's figures show of 1e-9 (NTK, 0.005 to
 0.015).
@@ -19,13 +19,14 @@ margin at every width: its largest value over the widths. A remedy better than e
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from widthwise.analysis.arm_label import ArmLabel
 from widthwise.analysis.claim import ClaimVerdict, Condition, Gap, above_zero, all_of, within
 from widthwise.analysis.claims_of_rates import adam
+from widthwise.analysis.difference_noise import difference_noise
 from widthwise.analysis.evidence import PARAMETERIZATIONS, Evidence
-from widthwise.analysis.policy_losses import Policies, PolicyNoise, excess, policy_noise
+from widthwise.analysis.policy_losses import Policies, excess
 from widthwise.analysis.result import Interval
 
 COST = 0.005
@@ -67,32 +68,28 @@ class _Cells:
     def __init__(self, study: Evidence, parameterization: str) -> None:
         self._level, labels = study.level, _labels(study, parameterization)
         lacking = [label for label in labels.values() if study.arm(label) is None]
-        cells = {
-            policy: {fit.cell.width: fit for fit in study.cells(label)} for policy, label in labels.items()
+        cells = {policy: study.cells(label) for policy, label in labels.items()}
+        common = set.intersection(*({fit.cell.width for fit in fits} for fits in cells.values()))
+        self.widths: Sequence[int] = sorted(common)
+        self.policies: Policies = {
+            policy: [fit for fit in fits if fit.cell.width in common] for policy, fits in cells.items()
         }
-        widths = sorted(set.intersection(*(set(found) for found in cells.values())))
-        self.widths: Mapping[int, Policies] = {
-            width: {policy: found[width] for policy, found in cells.items()} for width in widths
-        }
-        self.noise: PolicyNoise | None = policy_noise(self.widths.values())
+        self.noise = difference_noise(self.policies.values())
         self.gap = study.missing(*lacking) if lacking else Gap(self._reason())
 
     def _reason(self) -> str:
         if not self.widths:
             return "no width has all the policies"
-        if self.noise is None:
-            return "the noise is unknown: no two policies have two seeds in common at their best rates"
+        if None in self.noise.cells.values():
+            return "the noise is unknown: no policy has two seeds at its best rate"
         return "no bracketed optimum where one is needed"
 
     def excess(
         self, policy: str, width: int, *, others: Sequence[str] | None = None, among: int = 1
     ) -> Interval | None:
         """Over all policies, or others; None where it cannot be told."""
-        if self.noise is None:
-            return None
-        policies = self.widths[width]
-        over = list(policies) if others is None else others
-        return excess(policies, policy, over, self.noise, level=self._level, among=among)
+        over = list(self.policies) if others is None else others
+        return excess(self.policies, policy, over, self.noise, width=width, level=self._level, among=among)
 
     def last(self, policy: str, *, among: int = 1) -> Interval | None:
         """The excess at the largest width."""

@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 from widthwise.analysis.arm_label import ArmLabel
-from widthwise.analysis.best_loss import loss_contrast
+from widthwise.analysis.best_loss import loss_difference
 from widthwise.analysis.claim import (
     ClaimVerdict,
     Condition,
@@ -85,8 +85,7 @@ def _gain(study: Evidence, pair: tuple[ArmLabel, ArmLabel], width: int | None) -
     cells = study.pairs(*pair)
     if width is None or width not in cells:
         return None
-    weights = {other: float(other == width) for other in cells}
-    return loss_contrast(cells, weights, study.noise(pair[0]), level=study.level)
+    return loss_difference(cells, width, study.difference_noise(*pair), level=study.level)
 
 
 def claim_8(study: Evidence) -> ClaimVerdict:

@@ -137,12 +137,9 @@ def _entry(fit: CellFit | None, noise: Noise | None, level: float) -> Evaluation
     if fit.local is None:
         return EvaluationEntry(float(fit.cell.mean()[fit.best_index]), None, bracketed=False)
     one, half = OptimumLoss(fit, fit.local), None
-    losses = [fit.local.loss] if fit.local.seeds > 1 else list(one.by_seed.values())
     if noise is not None:
-        whole = fit.local.seeds > 1  # the noise is of fitted losses, not of single rates
-        factor = 1 / fit.local.seeds if whole else one.variance_factor(len(losses))
-        half = student_quantile(level, noise.degrees_of_freedom) * noise.level * math.sqrt(factor)
-    return EvaluationEntry(math.fsum(losses) / len(losses), half, bracketed=True)
+        half = student_quantile(level, noise.degrees_of_freedom) * noise.level * math.sqrt(one.factor)
+    return EvaluationEntry(one.mean, half, bracketed=True)
 
 
 def _published(

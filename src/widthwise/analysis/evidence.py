@@ -9,8 +9,9 @@ import numpy as np
 
 from widthwise.analysis.alignment_rows import AlignmentRow
 from widthwise.analysis.arm_label import ArmLabel
-from widthwise.analysis.best_loss import Pair, common_cells, loss_difference, loss_difference_slope
+from widthwise.analysis.best_loss import Pairs, loss_difference, loss_difference_slope
 from widthwise.analysis.claim import Gap, Standing
+from widthwise.analysis.difference_noise import DifferenceNoise, common_cells, difference_noise
 from widthwise.analysis.exponent import slope_weights
 from widthwise.analysis.fitted_table import FittedTable
 from widthwise.analysis.measurements import Measurements
@@ -50,6 +51,9 @@ class Evidence:
     measurements: Measurements = field(default_factory=Measurements)
     _by_label: dict[ArmLabel, str] = field(init=False, repr=False)
     _asked: set[str] = field(init=False, repr=False, default_factory=set[str])
+    _difference_noises: dict[frozenset[str], DifferenceNoise] = field(
+        init=False, repr=False, default_factory=dict[frozenset[str], DifferenceNoise]
+    )
 
     def __post_init__(self) -> None:
         found: dict[ArmLabel, str] = {}
@@ -152,9 +156,20 @@ class Evidence:
         fits, factors = zip(*weights.values(), strict=True)
         return contrast(list(fits), list(factors), noise, level=self.level).total
 
-    def pairs(self, first: ArmLabel, second: ArmLabel) -> dict[int, Pair]:
+    def pairs(self, first: ArmLabel, second: ArmLabel) -> Pairs:
         """The widths at which both have an optimum."""
         return common_cells(self.cells(first), self.cells(second))
+
+    def difference_noise(self, *labels: ArmLabel) -> DifferenceNoise:
+        """The noise of differences between the prescriptions of these labels' groups, worked out once."""
+        names = [name for label in labels if (name := self.arm(label)) is not None]
+        groups = frozenset(self.table.group_of(name) for name in names)
+        if groups not in self._difference_noises:
+            members = [
+                fits for name, fits in self.table.prescriptions.items() if self.table.group_of(name) in groups
+            ]
+            self._difference_noises[groups] = difference_noise(members)
+        return self._difference_noises[groups]
 
     def largest_width(self, *labels: ArmLabel) -> int | None:
         """The largest width that all of these were run at."""
@@ -167,11 +182,12 @@ class Evidence:
         pairs, width = self.pairs(first, second), self.largest_width(first, second)
         if width is None or width not in pairs:
             return None
-        return loss_difference(pairs, width, self.noise(first), level=self.level)
+        return loss_difference(pairs, width, self.difference_noise(first, second), level=self.level)
 
     def loss_difference_slope(self, first: ArmLabel, second: ArmLabel) -> Interval | None:
         """The slope of that difference over log2 of the width."""
-        return loss_difference_slope(self.pairs(first, second), self.noise(first), level=self.level)
+        noise = self.difference_noise(first, second)
+        return loss_difference_slope(self.pairs(first, second), noise, level=self.level)
 
 
 def _words(label: ArmLabel) -> str:

@@ -90,8 +90,8 @@ The best rate of a prescription and width is the minimum of a parabola through t
 the first above 1.2 times the best, where training breaks down; a sweep that found no worse rate on both sides has none.
 The best loss is the minimum of a parabola through the nearest rates alone, moved to the mean of all seeds that trained
 at the best of them; two prescriptions are compared seed by seed. Losses are held-out cross-entropies in nats a token.
-The noise is that of the study's own seeds, pooled over the cells of an optimizer, and an interval of an exponent covers
-the fit's shape too.
+The noise is that of the study's own seeds: of best rates pooled over the cells of an optimizer, of a difference of
+losses that pair's own, in proportion to what all pairs have at each width. Either interval covers the fit's shape too.
 *Trials* are the runs of the prescriptions that a claim rests on, those that diverged included; for claims 11 and 14
 they are small measurements of their own, as is the start of claim 15."""
 
