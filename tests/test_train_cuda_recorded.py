@@ -151,10 +151,13 @@ def test_a_proof_against_a_copy_on_the_host_changes_nothing(monkeypatch: pytest.
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """700 MiB beyond what is in use: four of the members below, not eight."""
+    """700 MiB beyond what this process's allocator holds: four of the members below, not eight.
+
+    What other processes hold on the device does not count: the allocator's limit is this process's own.
+    """
     torch.cuda.empty_cache()
-    free, total = torch.cuda.mem_get_info()
-    torch.cuda.set_per_process_memory_fraction((total - free + 700 * 2**20) / total)
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 700 * 2**20) / total)
     yield
     torch.cuda.set_per_process_memory_fraction(1.0)
 
