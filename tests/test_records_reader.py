@@ -52,6 +52,17 @@ def test_reads_what_was_written(store: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_study_says_what_it_is_in_one_line(store: Path) -> None:
+    """At a prompt; its rows would be thousands of lines."""
+    says = "<StoredStudy 'tiny': 2 prescriptions, widths 8 to 16; trials: 8 pending, 16 completed>"
+    assert repr(read_study(store)) == says
+
+
+def test_a_path_may_be_text(store: Path) -> None:
+    assert read_study(str(store)) == read_study(store)
+    assert read_curves(str(store)) == read_curves(store)
+
+
 def test_results_and_curves(store: Path) -> None:
     study, curves = read_study(store), read_curves(store)
     done = {trial for population in study.populations[:2] for trial in population.trials}

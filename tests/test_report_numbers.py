@@ -133,6 +133,10 @@ def test_rate_ticks() -> None:
         [10.0**k for k in range(-7, 1)]
     )
     assert len(rate_ticks(2**-30, 1.0, dyadic=True, most=7).values) <= 7
+    # An axis of about an octave has two ticks at least, so that it can be read.
+    assert rate_ticks(2**-5.4, 2**-4.3, dyadic=True).labels == ("2⁻⁵", "2⁻⁴·⁵")
+    assert rate_ticks(2**-5.2, 2**-4.7, dyadic=True).labels == ("2⁻⁵", "2⁻⁴·⁷⁵")
+    assert rate_ticks(0.032, 0.045, dyadic=False).labels == ("0.035", "0.04", "0.045")
     assert all_dyadic([0.5, 2**-1.5])
     assert not all_dyadic([0.5, 0.3])
     assert (

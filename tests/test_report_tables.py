@@ -147,6 +147,10 @@ def test_two_arms_of_one_setting_leave_the_table_out(data: PageData) -> None:
     assert evaluation_page_table(table, data.labels) is not None
     assert evaluation_page_table(table, dict.fromkeys(data.labels, data.labels["mup-full"])) is None
     assert evaluation_page_table(table, {}) is None
+    alone = evaluation_page_table(table, data.labels, published=False)
+    assert alone is not None
+    assert not any("paper" in row.head for row in alone.rows)
+    assert "Everett" not in alone.caption
 
 
 def test_an_empty_column_is_left_out() -> None:

@@ -10,14 +10,14 @@ from widthwise.records.reader import by_trial, reading
 from widthwise.records.sizes import Magnitude, SizePoint, Spread, TensorRow
 
 
-def read_tensors(path: Path) -> tuple[TensorRow, ...]:
+def read_tensors(path: Path | str) -> tuple[TensorRow, ...]:
     """The tensors whose sizes are measured, by width, in the order of the forward pass; none where none are."""
     with reading(path) as connection:
         rows = _rows(connection, "SELECT width, name, role FROM tensor ORDER BY width, id")
         return tuple(TensorRow(*row) for row in rows)
 
 
-def read_sizes(path: Path) -> Mapping[int, tuple[SizePoint, ...]]:
+def read_sizes(path: Path | str) -> Mapping[int, tuple[SizePoint, ...]]:
     """Trial id -> its tensors' sizes by step, in the order of the forward pass; a trial without any is absent."""
     with reading(path) as connection:
         rows = _rows(
@@ -28,7 +28,7 @@ def read_sizes(path: Path) -> Mapping[int, tuple[SizePoint, ...]]:
         return by_trial(rows, SizePoint)
 
 
-def read_spreads(path: Path) -> Mapping[int, tuple[Spread, ...]]:
+def read_spreads(path: Path | str) -> Mapping[int, tuple[Spread, ...]]:
     """Trial id -> how its tensors' entries are spread, in the same order."""
     with reading(path) as connection:
         rows = _rows(

@@ -35,7 +35,7 @@ _HEADER_BYTES = 100  # of every SQLite file
 _NOT_SQLITE = "store {!r} is not an SQLite file; give another name, it was left as it is"
 
 
-def check_store(path: Path) -> None:
+def check_store(path: Path | str) -> None:
     """Check that a file is a store that this version reads.
 
     Raises:
@@ -69,7 +69,7 @@ def check_store(path: Path) -> None:
         )
 
 
-def read_study(path: Path) -> StoredStudy:
+def read_study(path: Path | str) -> StoredStudy:
     """Everything but curves and what was measured.
 
     Raises:
@@ -118,7 +118,7 @@ def read_study(path: Path) -> StoredStudy:
         )
 
 
-def read_spec(path: Path) -> str:
+def read_spec(path: Path | str) -> str:
     """The study's specification alone.
 
     Raises:
@@ -129,7 +129,7 @@ def read_spec(path: Path) -> str:
 
 
 def read_curves(
-    path: Path, *, trials: Collection[int] | None = None
+    path: Path | str, *, trials: Collection[int] | None = None
 ) -> Mapping[int, tuple[tuple[int, float], ...]]:
     """Trial id -> (step, training loss) in order; a trial without a curve is absent.
 
@@ -144,7 +144,7 @@ def read_curves(
         return by_trial(rows, _curve_point)
 
 
-def read_layers(path: Path) -> tuple[LayerRow, ...]:
+def read_layers(path: Path | str) -> tuple[LayerRow, ...]:
     """The layers that are measured, by width, in the order of the forward pass; none where nothing is measured."""
     with reading(path) as connection:
         rows = connection.execute("SELECT width, name, role, fan_in FROM layer ORDER BY width, id")
@@ -152,7 +152,7 @@ def read_layers(path: Path) -> tuple[LayerRow, ...]:
 
 
 def read_alignment(
-    path: Path, *, since: Since = Since.START, trials: Collection[int] | None = None
+    path: Path | str, *, since: Since = Since.START, trials: Collection[int] | None = None
 ) -> Mapping[int, tuple[AlignmentPoint, ...]]:
     """Trial id -> its points by step, in the order of the forward pass; a trial without any is absent.
 
@@ -232,7 +232,7 @@ def _no_collection() -> Generator[None]:
 
 
 @contextmanager
-def reading(path: Path) -> Generator[sqlite3.Connection]:
+def reading(path: Path | str) -> Generator[sqlite3.Connection]:
     """A store's tables, as they are or brought up to date in memory.
 
     Raises:
@@ -259,7 +259,7 @@ def reading(path: Path) -> Generator[sqlite3.Connection]:
         raise
 
 
-def _damage(path: Path) -> str:
+def _damage(path: Path | str) -> str:
     """What SQLite finds wrong with a file whose rows made no sense; empty if nothing."""
     with closing(_connect(path)) as connection:
         try:
@@ -275,8 +275,8 @@ def upgrade(connection: sqlite3.Connection) -> None:
         connection.executescript(f"BEGIN IMMEDIATE; {UPGRADES[version]} COMMIT;")
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+def _connect(path: Path | str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -200,7 +200,7 @@ class RoundRow:
     minutes: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StoredStudy:
     """Everything in a store but its curves and what was measured.
 
@@ -228,6 +228,14 @@ class StoredStudy:
     sweeps: tuple[SweepRow, ...] = ()
     rounds: tuple[RoundRow, ...] = ()
     proposals: tuple[ProposalRow, ...] = ()
+
+    def __repr__(self) -> str:
+        """One line: a store's rows are thousands."""
+        statuses = [trial.status for trial in self.trials.values()]
+        ends = ", ".join(f"{statuses.count(s)} {s.value}" for s in TrialStatus if s in statuses)
+        widths = sorted({cell.width for cell in self.cells})
+        span = f", widths {widths[0]} to {widths[-1]}" if widths else ""
+        return f"<StoredStudy {self.name!r}: {len(self.arms)} prescriptions{span}; trials: {ends or 'none'}>"
 
     @property
     def sweeping(self) -> bool:

@@ -111,7 +111,7 @@ def study_transfer(study: StoredStudy, *, margin: float = MARGIN) -> TransferRes
 
 
 def study_page_data(
-    store: Path, *, margin: float = MARGIN, labels: Mapping[str, ArmLabel] | None = None
+    store: Path | str, *, margin: float = MARGIN, labels: Mapping[str, ArmLabel] | None = None
 ) -> PageData:
     """Read a store, analyse it as `study_transfer` does, and gather what its page shows.
 
@@ -192,10 +192,11 @@ def _parameters(study: StoredStudy) -> Mapping[int, int]:
 
 
 def _tables(study: StoredStudy, table: FittedTable, labels: Mapping[str, ArmLabel]) -> tuple[PageTable, ...]:
+    start = initial_loss(study)
     found = (
-        evaluation_page_table(table, labels),
+        evaluation_page_table(table, labels, published=start is not None),
         metrics_page_table(table),
-        sensitivity_page_table(table, initial_loss(study)),
+        sensitivity_page_table(table, start),
         cost_page_table(study),
     )
     return tuple(one for one in found if one is not None)
@@ -221,7 +222,7 @@ def kept_width(study: StoredStudy, seen: tuple[Observation, ...]) -> int | None:
     return study.base_width if known else None
 
 
-def _curves(store: Path, study: StoredStudy) -> tuple[TrainingCurve, ...]:
+def _curves(store: Path | str, study: StoredStudy) -> tuple[TrainingCurve, ...]:
     """The curves of every run, or of so many that a figure can choose among them: whole seeds, the first ones."""
     seeds = Counter(cell.seed for cell in study.cells)
     kept, count = set[int](), 0

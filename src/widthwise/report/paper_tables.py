@@ -20,10 +20,15 @@ from widthwise.report.paper_text import beware, column_title, entry_text, metric
 from widthwise.report.words import MOST_NAMES
 
 
-def evaluation_page_table(table: FittedTable, labels: Mapping[str, ArmLabel]) -> PageTable | None:
-    """The study in the layout of Table E1, the paper's own numbers under each family's.
+def evaluation_page_table(
+    table: FittedTable, labels: Mapping[str, ArmLabel], *, published: bool = True
+) -> PageTable | None:
+    """The study in the layout of Table E1.
 
     None where the parts of a prescription are unknown, or two are the same setting, such as one rate grid in two arms.
+
+    Args:
+        published: whether the paper's own numbers stand under each family's; nothing compares another task's with them.
     """
     known = {name: label for name, label in labels.items() if name in table.prescriptions}
     if len(known) < len(table.prescriptions) or len(set(known.values())) < len(known):
@@ -35,7 +40,7 @@ def evaluation_page_table(table: FittedTable, labels: Mapping[str, ArmLabel]) ->
             if (row.optimizer, row.parameterization) == family:
                 texts = (str(row.width), *(entry_text(entry) for entry in row.entries))
                 rows.append(PageRow(" ".join(family), texts, width=row.width))
-        for row in found.published:
+        for row in found.published if published else ():
             if (row.optimizer, row.parameterization) == family:
                 texts = (str(row.width), *(published_text(entry) for entry in row.entries))
                 rows.append(PageRow(f"{' '.join(family)}, paper", texts, quiet=True))
@@ -43,8 +48,12 @@ def evaluation_page_table(table: FittedTable, labels: Mapping[str, ArmLabel]) ->
         "evaluation",
         "Loss at the best rate",
         "Rows and columns as in the paper's Table E1. With ±: the fitted loss and the half-width of its 95 % interval; "
-        "≤: the lowest mean of a width whose optimum is not bracketed. The paper's own numbers, at its sizes, stand "
-        f"under each family ({CITATION}).",
+        "≤: the lowest mean of a width whose optimum is not bracketed."
+        + (
+            f" The paper's own numbers, at its sizes, stand under each family ({CITATION})."
+            if published
+            else ""
+        ),
         ("optimizer, parameterization", "width", *(column_title(column) for column in found.columns)),
         rows,
         folded=len(rows) > 40,

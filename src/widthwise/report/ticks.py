@@ -41,9 +41,15 @@ def rate_ticks(low: float, high: float, *, dyadic: bool, most: int = 9) -> Ticks
 
 
 def _powers_of_two(low: float, high: float, most: int) -> list[float]:
+    """Whole powers; halves or quarters of an octave where an axis is so short that it would have one tick."""
     first, last = math.ceil(math.log2(low) - 1e-9), math.floor(math.log2(high) + 1e-9)
     step = max(1, math.ceil((last - first + 1) / most))
-    return [2.0**k for k in range(first, last + 1) if k % step == 0] or [2.0 ** round(math.log2(low))]
+    values = [2.0**k for k in range(first, last + 1) if k % step == 0]
+    for parts in (2, 4):
+        if len(values) < 2:
+            first, last = math.ceil(parts * math.log2(low) - 1e-9), math.floor(parts * math.log2(high) + 1e-9)
+            values = [2.0 ** (k / parts) for k in range(first, last + 1)]
+    return values or [2.0 ** round(math.log2(low))]
 
 
 def _decimals(low: float, high: float, most: int) -> list[float]:
@@ -53,7 +59,9 @@ def _decimals(low: float, high: float, most: int) -> list[float]:
         values = [value for value in values if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
         if len(values) <= most:
             break
-    return values[:: max(1, math.ceil(len(values) / most))] or [low]
+    if len(values) < 2:  # an axis so short that it would have one tick
+        return list(round_ticks(low, high, most=4).values)
+    return values[:: max(1, math.ceil(len(values) / most))]
 
 
 def all_dyadic(rates: Iterable[float]) -> bool:

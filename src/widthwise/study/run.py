@@ -38,7 +38,7 @@ LOCAL = Local()
 
 def run_study(
     source: SpecSource,
-    store: Path,
+    store: Path | str,
     *,
     device: str = "auto",
     executor: Executor = LOCAL,
@@ -71,6 +71,7 @@ def run_study(
         TrainingError: training raised another error; the message says of which population. The store can be resumed.
         KeyboardInterrupt: `stop` was asked. The store can be resumed.
     """
+    store = Path(store)
     with led(executor, device) as mine:
         if mine is None:
             return read_study(store)
@@ -111,7 +112,7 @@ def run_study(
 
 
 def resume_study(
-    store: Path,
+    store: Path | str,
     *,
     device: str = "auto",
     executor: Executor = LOCAL,
@@ -127,6 +128,7 @@ def resume_study(
     Raises:
         ValueError: not a store, its corpus has changed, no such device, or another process is writing it.
     """
+    store = Path(store)
     with led(executor, device) as mine:
         if mine is None:
             return read_study(store)
