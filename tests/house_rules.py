@@ -61,7 +61,7 @@ ROOMS = {
         lazy_rooms="train wide models optim analysis",
         lazy_packages="torch numpy pyarrow optuna ray",
     ),
-    "analysis": room(rooms="theory", packages="numpy scipy"),
+    "analysis": room(rooms="theory text_table", packages="numpy scipy"),
     "jax": room(rooms="theory scaling", packages="jax numpy optax"),
     "report": room(rooms="theory analysis records", packages="altair vl_convert jinja2 markupsafe rich"),
     "cli": room(

@@ -13,6 +13,7 @@ from scipy import stats
 
 from analysis_study import Design, quadratic, simulate, steep_above
 from widthwise.analysis import CellStatus, Interval, Observation, TransferResult, Verdict, transfer
+from widthwise.analysis.result import ExponentFit, PrescriptionResult, Regret
 from widthwise.analysis.verdict import judge
 
 Runs = tuple[Observation, ...]
@@ -473,3 +474,34 @@ def test_noise_free_quadratic_is_exact() -> None:
     for result, exponent in zip(transfer(study.observations).results, study.exponents, strict=True):
         assert result.exponent.exponent == pytest.approx(exponent, abs=1e-10)
         assert result.verdict is not Verdict.UNDECIDED
+
+
+def test_the_analysis_as_text_by_hand() -> None:
+    """One line a prescription; a sentence where a number for the loss is missing, then the notes."""
+    inf = math.inf
+    given = {
+        "drifts": (Interval(0.022, 0.0157, 0.124), ExponentFit("drifts", (128, 512), 0, -0.5, -0.5, -0.5, None,
+                   Interval(-0.5, -0.625, -0.381), 8)),
+        "edge": (Interval(0.084, 0.084, inf), ExponentFit("edge", (128,), *[None] * 6, 8)),
+        "dies": (Interval(inf, inf, inf), ExponentFit("dies", (), *[None] * 6, 8)),
+        "wide": (Interval(inf, 0.0031, inf), ExponentFit("wide", (128, 512), 0, -0.004, -0.004, -0.004, None, None, 8)),
+        "open": (None, ExponentFit("open", (128,), *[None] * 6, 8)),
+    }  # fmt: skip
+    results = tuple(
+        PrescriptionResult(name, (), fit, Regret(128, 512, None, loss), Verdict.UNDECIDED, f"undecided: {name} why")
+        for name, (loss, fit) in given.items()
+    )  # fmt: skip
+    printed = str(TransferResult(results, margin=0.005, level=0.9, noises=(), notes=("A note.",)))
+    assert printed.splitlines() == [
+        "loss given up against a margin of 0.5 %, exponent of the best rate; 90 % intervals",
+        "prescription  verdict    loss given up   interval        exponent  interval        widths",
+        "drifts        undecided  2.2 %           1.6 to 12 %     -0.50     -0.62 to -0.38  128, 512",
+        "edge          undecided  at least 8.4 %  -               -         -               128",
+        "dies          undecided  diverges        -               -         -               -",
+        "wide          undecided  unbounded       0.31 % or more  0.00      -               128, 512",
+        "open          undecided  -               -               -         -               128",
+        "dies: dies why",
+        "wide: wide why",
+        "open: open why",
+        "A note.",
+    ]

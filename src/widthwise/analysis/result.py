@@ -150,3 +150,8 @@ class TransferResult:
     level: float
     noises: tuple[GroupNoise, ...]
     notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        from widthwise.analysis.transfer_text import text
+
+        return text(self)

@@ -39,7 +39,7 @@ def explain(
     if largest.local is None:
         if loss is None or judge(loss, margin) is Verdict.UNDECIDED:
             return f"undecided: the largest width has no optimum ({describe_unused(largest)})"
-        lost = "diverges" if math.isinf(loss.low) else f"gives up at least {_percent(loss.low)} %"
+        lost = "diverges" if math.isinf(loss.low) else f"gives up at least {percent(loss.low)} %"
         return f"{kept} {lost}, above the margin of {100 * margin:g} %; that width is {largest.status}"
     if loss is None:
         return _without_interval(base, largest, kept)
@@ -63,7 +63,7 @@ def _without_interval(base: CellFit, largest: CellFit, kept: str) -> str:
     if estimate is None:
         return "undecided: the loss at the largest width is not positive, so a relative loss has no meaning"
     lost = (
-        "leaves the rates that trained there" if math.isinf(estimate) else f"gives up {_percent(estimate)} %"
+        "leaves the rates that trained there" if math.isinf(estimate) else f"gives up {percent(estimate)} %"
     )
     return f"undecided: {kept} {lost}, but one seed leaves the noise unknown; add a seed"
 
@@ -73,14 +73,14 @@ def _loss(loss: Interval, level: float) -> str:
     if math.isinf(loss.low):
         return "diverges"
     bounds = (
-        f"{_percent(loss.low)} % or more"
+        f"{percent(loss.low)} % or more"
         if math.isinf(loss.high)
-        else f"{_percent(loss.low)} to {_percent(loss.high)} %"
+        else f"{percent(loss.low)} to {percent(loss.high)} %"
     )
     lost = (
         "leaves the rates that trained there"
         if math.isinf(loss.estimate)
-        else f"gives up {_percent(loss.estimate)} %"
+        else f"gives up {percent(loss.estimate)} %"
     )
     return f"{lost} ({100 * level:g} % interval {bounds})"
 
@@ -99,11 +99,11 @@ def _drift(exponent: ExponentFit, level: float) -> str:
     )
 
 
-def _percent(fraction: float) -> str:
+def percent(fraction: float) -> str:
     """Two digits or so: 0.04, 3.2, 24.
 
     Example:
-        >>> _percent(0.0004), _percent(0.032), _percent(1.5)
+        >>> percent(0.0004), percent(0.032), percent(1.5)
         ('0.04', '3.2', '150')
     """
     percent = 100 * fraction
