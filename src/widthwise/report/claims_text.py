@@ -4,19 +4,38 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from widthwise.analysis import ClaimVerdict, Condition, Interval
+from widthwise.analysis import ClaimVerdict, Condition, Interval, Standing
 from widthwise.report.numbers import INFINITY, MISSING, fixed
 
 DIGITS = 4
 """Of what conditions measured: a difference of losses that matters may be of 0.005 nats."""
 HEAD = ("#", "claim", "stands", "trials", "measured", "value, 95 % interval", "asked")
+SHORT_HEAD = ("#", "claim", "stands", "its conditions")
+
+
+def claims_in_short(verdicts: Iterable[ClaimVerdict]) -> str:
+    """One row a claim: how it stands, and how many of its conditions stand in each way.
+
+    Example:
+        >>> conditions = [Condition("a", "", None, way) for way in (Standing.HOLDS, Standing.OPEN, Standing.HOLDS)]
+        >>> print(claims_in_short([ClaimVerdict(4, "A beats B", Standing.OPEN, tuple(conditions))]))
+        | # | claim | stands | its conditions |
+        | --- | --- | --- | --- |
+        | 4 | A beats B | **not decidable at this scale** | holds: 2, not decidable at this scale: 1 |
+        <BLANKLINE>
+    """
+    rows: list[Sequence[str]] = []
+    for verdict in verdicts:
+        counts = {way: sum(one.standing is way for one in verdict.conditions) for way in Standing}
+        told = ", ".join(f"{way.value}: {count}" for way, count in counts.items() if count)
+        rows.append((str(verdict.number), verdict.claim, f"**{verdict.standing.value}**", told))
+    return markdown_table(SHORT_HEAD, rows) + "\n"
 
 
 def claims_markdown(verdicts: Iterable[ClaimVerdict]) -> str:
     """One row a condition, the claim and how it stands on its first row.
 
     Example:
-        >>> from widthwise.analysis import Standing
         >>> print(claims_markdown([ClaimVerdict(4, "A beats B", Standing.OPEN, (), trials=2040)]))
         | # | claim | stands | trials | measured | value, 95 % interval | asked |
         | --- | --- | --- | --- | --- | --- | --- |

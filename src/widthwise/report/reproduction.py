@@ -17,7 +17,7 @@ from widthwise.analysis import (
     transfer_metrics,
 )
 from widthwise.analysis.published import CITATION
-from widthwise.report.claims_text import claims_markdown, interval_text, markdown_table
+from widthwise.report.claims_text import claims_in_short, claims_markdown, interval_text, markdown_table
 from widthwise.report.joined_studies import LabelledStudy, join_studies
 from widthwise.report.numbers import MISSING, fixed
 from widthwise.report.paper_text import (
@@ -112,7 +112,9 @@ def comparison_markdown(comparison: Comparison, *, text: str | None = None) -> s
         unfinished_line(studies),
         "## How a claim is judged",
         JUDGED,
-        "## Claims",
+        "## Claims in short",
+        claims_in_short(comparison.verdicts).strip(),
+        "## Claims, condition by condition",
         claims_markdown(comparison.verdicts).strip(),
         "## Exponents of the best rate",
         exponents_markdown(comparison),
