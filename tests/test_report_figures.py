@@ -34,13 +34,14 @@ OPTIMA = rows(FIGURES["best-rate-against-width"])
 def test_names_and_order() -> None:
     names = [
         "loss-given-up",
+        "exponents",
         "loss-against-rate",
         "best-rate-against-width",
         "loss-against-size",
         "training-curves",
     ]
     assert list(FIGURES) == names
-    assert list(figures(example(curves=False))) == names[:4]
+    assert list(figures(example(curves=False))) == names[:5]
 
 
 def test_every_run_is_drawn_or_marked() -> None:

@@ -57,6 +57,7 @@ def test_sections_in_order(reader: Reader) -> None:
     ids = [attributes["id"] for attributes in reader.all("h2")]
     figures = [
         "loss-given-up",
+        "exponents",
         "loss-against-rate",
         "best-rate-against-width",
         "loss-against-size",
@@ -102,7 +103,7 @@ def test_styles_import_nothing(page: str) -> None:
 def test_tables_and_figures_are_described(reader: Reader) -> None:
     assert all(a.get("scope") in ("row", "col") for a in reader.all("th"))
     charts = [a for a in reader.all("div") if "data-figure" in a]
-    assert len(charts) == 5
+    assert len(charts) == 6
     assert all(a["role"] == "group" and a["aria-label"] for a in charts)
     assert reader.all("html")[0]["lang"] == "en"
 

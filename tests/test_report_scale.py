@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 MOST_SECONDS, MOST_BYTES, RESUME_SECONDS = 30.0, 1e9, 2.0
 FIGURES = [
     "loss-given-up",
+    "exponents",
     "loss-against-rate",
     "best-rate-against-width",
     "loss-against-size",

@@ -12,7 +12,7 @@ from widthwise.report import write, write_report
 from widthwise.report.write import PAGE_NAME
 
 DATA = example(curves=False)
-STEMS = ["loss-given-up", "loss-against-rate", "best-rate-against-width", "loss-against-size"]
+STEMS = ["loss-given-up", "exponents", "loss-against-rate", "best-rate-against-width", "loss-against-size"]
 
 
 @pytest.fixture(scope="module")

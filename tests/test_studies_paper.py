@@ -27,8 +27,10 @@ def test_a_page_of_a_folder_of_stores(tmp_path: Path, capsys: pytest.CaptureFixt
     losses = valley({"mup-global": -1.0, "mup-full": 0.0})
     invented_store(tmp_path / "paper-h200.sqlite", source, losses)
     out = tmp_path / "page.md"
-    main(["--stores", str(tmp_path), "--out", str(out), "--text", "old books"])
-    assert capsys.readouterr().out == f"{out}\n"
+    picture = tmp_path / "page.png"
+    main(["--stores", str(tmp_path), "--out", str(out), "--figure", str(picture), "--text", "old books"])
+    assert capsys.readouterr().out == f"{out}\n{picture}\n"
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     text = out.read_text(encoding="utf-8")
     assert text.startswith("# small, beside the paper")
     assert "old books" in text

@@ -2,6 +2,7 @@
 
 from widthwise.report.alignment_figures import alignment_figures
 from widthwise.report.curves_figure import curves_figure
+from widthwise.report.exponent_figure import exponent_figure
 from widthwise.report.figure import Figure
 from widthwise.report.loss_figure import loss_figure
 from widthwise.report.optimum_figure import optimum_figure
@@ -10,7 +11,15 @@ from widthwise.report.policy_figure import policy_figure
 from widthwise.report.regret_figure import regret_figure
 from widthwise.report.size_figure import size_figure
 
-_MAKERS = (regret_figure, loss_figure, optimum_figure, size_figure, policy_figure, curves_figure)
+_MAKERS = (
+    regret_figure,
+    exponent_figure,
+    loss_figure,
+    optimum_figure,
+    size_figure,
+    policy_figure,
+    curves_figure,
+)
 
 
 def make_figures(data: PageData) -> tuple[Figure, ...]:

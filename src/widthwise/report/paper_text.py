@@ -8,20 +8,24 @@ from widthwise.analysis.published import rate_laws
 from widthwise.report.numbers import MISSING, fixed
 
 
-def published_exponents(label: ArmLabel | None) -> str:
-    """The paper's fitted exponents for a setting, both sweeps: "−0.94, −0.95"; empty where it states none."""
+def published_laws(label: ArmLabel | None) -> tuple[float, ...]:
+    """The paper's fitted exponents for a setting, one a sweep; none where it states none."""
     if label is None or (label.optimizer, label.prescription, label.constants) != (
         "adam",
         "global",
         "default",
     ):
-        return ""
-    found = [
+        return ()
+    return tuple(
         law.exponent
         for law in rate_laws()
         if (law.parameterization, law.horizon) == (label.parameterization, label.horizon)
-    ]
-    return ", ".join(fixed(exponent, 2) for exponent in found)
+    )
+
+
+def published_exponents(label: ArmLabel | None) -> str:
+    """The same as text: "−0.94, −0.95"; empty where it states none."""
+    return ", ".join(fixed(exponent, 2) for exponent in published_laws(label))
 
 
 def column_title(column: EvaluationColumn) -> str:
