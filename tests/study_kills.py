@@ -4,6 +4,7 @@ Run as a program, with the folder of a `spec.yaml` as its argument, this loads e
 each attempt: a kill then costs no start of Python. `kill_until_done` takes any way of starting a process.
 """
 
+import gc
 import itertools
 import json
 import os
@@ -151,7 +152,7 @@ def main(folder: Path) -> None:
     import widthwise.cli
     import widthwise.report.terminal
     import widthwise.study.runner
-    import widthwise.train  # noqa: F401
+    import widthwise.train
 
     assert torch.get_num_threads() == 1
 
@@ -159,8 +160,10 @@ def main(folder: Path) -> None:
         return Forked(lambda: run_command(arguments, log))
 
     began = time.monotonic()
-    assert start(attempts(folder, folder / "whole.sqlite"), folder / "whole.log").wait(PATIENCE) == 0
+    # In this process, so that what a study imports late is there for all that is forked.
+    assert not widthwise.cli.app(list(attempts(folder, folder / "whole.sqlite")), standalone_mode=False)
     moments = random_moments(time.monotonic() - began, KILLS)
+    gc.freeze()  # no fork copies the pages of what was there before it, to find no garbage there
     found = {"by time": kill_until_done(folder, start, moments), "by statement": kill_at_statements(folder)}
     (folder / "found.json").write_text(json.dumps(found))
 

@@ -5,6 +5,7 @@ of a study, and its workers, which otherwise would each start a Python of their 
 have their `spec.yaml` already; the others make theirs.
 """
 
+import gc
 import json
 import os
 import signal
@@ -234,6 +235,7 @@ def main(folder: Path) -> None:
         population_size=4,
     )
     whole = time.monotonic() - began
+    gc.freeze()  # no fork copies the pages of what was there before it, to find no garbage there
     found["killed"] = train(folder / "killed", once(kill_first_worker))
     found["interrupted"] = interrupted(folder / "interrupted")
     found["stopped"] = stopped(folder / "stopped")
