@@ -49,6 +49,12 @@ def read_curves() -> list[Curve]:
     return [(p, q, a, b) for p, q, a, b in found]
 
 
+def excess(curve: Curve, u: float) -> float:
+    """The loss above its minimum, u octaves from it."""
+    p, q, a, b = curve
+    return float(a * np.exp(-p * u) + b * np.exp(min(q * u, 30.0)) - a - b)
+
+
 def sweep(
     name: str,
     width: int,
@@ -60,13 +66,10 @@ def sweep(
     seeds: int = 3,
 ) -> Iterator[Observation]:
     """The runs of one cell whose optimum is at log2 of the rate `best`; the noise is of a rate and a seed, nats."""
-    p, q, a, b = curve
     losses: dict[tuple[float, int], float] = {}
 
     def run(x: float, seed: int) -> None:
-        u = x - best
-        excess = a * np.exp(-p * u) + b * np.exp(min(q * u, 30.0)) - a - b
-        losses[x, seed] = float(FLOOR + excess + noise(x, seed))
+        losses[x, seed] = FLOOR + excess(curve, x - best) + noise(x, seed)
 
     def lowest() -> float:
         return min((x for x, seed in losses if seed == 0), key=lambda x: losses[x, 0])
@@ -91,7 +94,7 @@ def octave_parabola(fit: CellFit) -> float:
 
 
 def covers(interval: Interval | None, truth: float) -> bool:
-    return interval is not None and interval.low <= truth <= interval.high
+    return interval is not None and interval.low - 1e-12 <= truth <= interval.high
 
 
 def measure(curves: Sequence[Curve], *, mixed: bool, fine: float, studies: int) -> dict[str, float]:
@@ -99,10 +102,12 @@ def measure(curves: Sequence[Curve], *, mixed: bool, fine: float, studies: int) 
     rng = np.random.default_rng(5)
     exponents: list[tuple[float, ...]] = []
     losses: list[tuple[float, ...]] = []
+    regrets: list[bool] = []
     for _ in range(studies):
         shared = {width: rng.standard_normal(3) for width in SPREAD}
         observations: list[Observation] = []
         truth: dict[str, float] = {}
+        lost: dict[str, float] = {}
         for p in range(PRESCRIPTIONS):
             name, exponent, start = f"p{p}", rng.uniform(-1, 0.2), rng.uniform(-8.5, -7.5)
             curve = curves[rng.integers(len(curves))]
@@ -117,10 +122,13 @@ def measure(curves: Sequence[Curve], *, mixed: bool, fine: float, studies: int) 
                     return float(SPREAD[width] * size)
 
                 observations += sweep(name, width, own, best, fine=fine, noise=noise)
-            truth[name] = exponent
+            truth[name], doublings = exponent, len(SPREAD) - 1
+            lost[name] = excess(own, -doublings * exponent) / FLOOR
         table = fit_table(observations)
         noise_of_pairs = difference_noise(table.prescriptions.values())
         for result in transfer(table).results:
+            if result.regret.offset is not None:
+                regrets.append(covers(result.regret.loss, lost[result.prescription]))
             found, exponent = result.exponent, truth[result.prescription]
             if found.total is not None and found.exponent is not None:
                 half = found.total.high - found.exponent
@@ -144,6 +152,7 @@ def measure(curves: Sequence[Curve], *, mixed: bool, fine: float, studies: int) 
         "exponent, error": float(np.sqrt((e[:, 0] ** 2).mean())),
         "exponent, coverage": float(e[:, 1].mean()),
         "exponent, half-width": float(e[:, 2].mean()),
+        "loss given up at 1024, coverage": float(np.mean(regrets)),
         "difference of best losses at 1024, error": float(np.sqrt((d[:, 0] ** 2).mean())),
         "the same by a parabola over an octave": float(np.sqrt(np.nanmean(d[:, 1] ** 2))),
         "difference of best losses at 1024, coverage": float(d[:, 2].mean()),

@@ -2,14 +2,15 @@
 
 import pytest
 
-from widthwise.analysis import CellStatus, Interval, Observation, Standing
+from widthwise.analysis import CellStatus, Interval, Observation, Standing, transfer
 from widthwise.analysis.best_loss import loss_difference
 from widthwise.analysis.cell import make_cell
 from widthwise.analysis.claim import Gap, within
 from widthwise.analysis.difference_noise import DifferenceNoise, WidthNoise, common_cells, difference_noise
 from widthwise.analysis.noise import Noise, student_quantile
 from widthwise.analysis.optimum import CellFit, fit_cell
-from widthwise.analysis.optimum_loss import Pair
+from widthwise.analysis.optimum_loss import OptimumLoss, Pair
+from widthwise.analysis.regret import loss_given_up, plain_regret
 
 # Adam with parameter scaling, standard, one rate, width 256: log2 of the rate -> loss less 1.3772.
 MEASURED = {-6: 0.092, -5: 0.022, -4.5: 0.009, -4: 0.0, -3.5: 0.029, -3: 1.130, -2: 1.789}
@@ -128,3 +129,49 @@ def test_one_common_seed_has_the_noise_of_the_table_on_both_sides() -> None:
 def test_an_interval_that_crosses_one_bound_is_open(ends: tuple[float, float]) -> None:
     found = within("e", Interval(0.0, *ends), -0.15, 0.15, missing=Gap(""), demand="")
     assert found.standing is Standing.OPEN
+
+
+def test_a_regret_is_above_the_loss_that_differences_are_of() -> None:
+    """On a fine grid the parabola over an octave has its minimum below that; its curvature alone is used."""
+    shape = {-6: 0.2, -5: 0.043, -4.5: 0.011, -4: 0.0, -3.5: 0.056, -3: 0.2749, -2: 0.71}
+    largest, base = cell(shape), cell({x - 0.5: y for x, y in shape.items()}, width=128)
+    assert largest.local is not None
+    assert largest.local.parabola.value < largest.local.loss - 0.01
+    assert plain_regret(largest, largest) == 0
+    by_hand = largest.local.parabola.curvature / 2 * 0.5**2 / largest.local.loss
+    assert plain_regret(base, largest) == pytest.approx(by_hand, rel=1e-9)
+    found = loss_given_up(base, largest, Noise(0.0, 0.0, 0.0, 9, 0.0, 2), level=0.95).loss
+    assert found is not None
+    assert (found.estimate, found.low, found.high) == pytest.approx((by_hand,) * 3, rel=1e-6)
+
+
+def test_a_cells_loss_is_over_all_its_seeds_with_the_noise_of_its_width() -> None:
+    """Seeds at the best rate alone count, and widths scatter each by itself."""
+    even = {-6: 0.16, -5: 0.04, -4.5: 0.01, -4: 0.0, -3.5: 0.01, -3: 0.04}
+    lows = {128: (1.5, 1.56, 1.53), 256: (1.4, 1.41, 1.42)}
+    runs = [
+        Observation("p", width, 2.0**x, s, loss + y)
+        for width, losses in lows.items()
+        for s, loss in enumerate(losses)
+        for x, y in even.items()
+        if s == 0 or x == -4
+    ]
+    for found, spread in zip(transfer(runs).results[0].cells, (0.03, 0.01), strict=True):
+        assert found.loss == pytest.approx(sum(lows[found.width]) / 3, abs=1e-9)
+        assert found.loss_error == pytest.approx(spread / 3**0.5, rel=1e-6)
+        assert found.loss_freedom == 2
+
+
+def test_the_loss_of_fitted_seeds_is_their_fits() -> None:
+    fit = fit_cell(
+        make_cell(
+            [
+                Observation("p", 256, 2.0**x, s, 1.4 + 0.02 * s + 0.03 * (x + 4.3) ** 2)
+                for s in range(2)
+                for x in range(-7, -1)
+            ]
+        )
+    )
+    assert fit.local is not None
+    one = OptimumLoss(fit, fit.local)
+    assert (one.mean, one.factor) == (pytest.approx(1.41, abs=1e-9), 0.5)

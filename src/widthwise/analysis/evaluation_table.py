@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from widthwise.analysis.arm_label import ArmLabel
 from widthwise.analysis.fitted_table import FittedTable
-from widthwise.analysis.noise import Noise, pool_noise, student_quantile
+from widthwise.analysis.noise import Noise, student_quantile
 from widthwise.analysis.optimum import CellFit
 from widthwise.analysis.optimum_loss import OptimumLoss
 from widthwise.analysis.published import SETTINGS, table_e1
@@ -110,19 +110,13 @@ def evaluation_table(
         widths = sorted({fit.cell.width for name in named.values() for fit in table.prescriptions[name]})
         for width in widths:
             entries = tuple(
-                _entry(table.cell(named[c], width), _noise(table, named[c], width), level)
+                _entry(table.cell(named[c], width), table.noise_at(table.group_of(named[c]), width), level)
                 if c in named
                 else None
                 for c in columns
             )
             rows.append(EvaluationRow(optimizer, parameterization, width, entries))
     return EvaluationTable(columns, tuple(rows), _published(families, columns))
-
-
-def _noise(table: FittedTable, name: str, width: int) -> Noise | None:
-    """Of the cells of a prescription's group at one width, since seeds differ less in wider models; else of all."""
-    own = [fit for fit in table.members(table.group_of(name)) if fit.cell.width == width]
-    return pool_noise(own) or table.noise_of(name)
 
 
 def _column(label: ArmLabel) -> EvaluationColumn:

@@ -30,6 +30,10 @@ class FittedTable:
         """The noise of a prescription's group."""
         return self.noises[self.group_of(prescription)]
 
+    def noise_at(self, group: str, width: int) -> Noise | None:
+        """The noise of a group's cells at one width, since seeds differ less in wider models; else of all its cells."""
+        return pool_noise(fit for fit in self.members(group) if fit.cell.width == width) or self.noises[group]
+
     def members(self, group: str) -> list[CellFit]:
         """All cells of a group."""
         return [fit for fits in self.prescriptions.values() for fit in fits if fits[0].cell.group == group]

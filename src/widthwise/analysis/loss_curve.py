@@ -1,8 +1,9 @@
 """The loss of one cell as a function of x = log2(rate), between and beyond the rates that were run.
 
-Inside the parabola's window it is the parabola; outside, a monotone (PCHIP) interpolation of the seed means, which
-adds no minima of its own. Beyond the rates that trained the loss is unknown: its upper value is infinite; its lower
-value is that of the last rate that trained, and infinite from the first rate at which every seed diverged.
+Inside the parabola's window it rises from the loss at the optimum (`optimum`) as the parabola does; outside it is a
+monotone (PCHIP) interpolation of the seed means, which adds no minima of its own. Beyond the rates that trained the
+loss is unknown: its upper value is infinite; its lower value is that of the last rate that trained, and infinite from
+the first rate at which every seed diverged.
 
 Source: Fritsch and Carlson, Monotone piecewise cubic interpolation, SIAM J. Numer. Anal. 17 (1980).
 """
@@ -53,7 +54,7 @@ class LossCurve:
 
         interpolated_N = np.asarray(PchipInterpolator(self.x, self.loss)(x_N))
         parabola, (low, high) = self.fit.parabola, self.fit.window
-        fitted_N = parabola.value + parabola.curvature / 2 * (x_N - parabola.x) ** 2
+        fitted_N = self.fit.loss + parabola.curvature / 2 * (x_N - parabola.x) ** 2
         return np.where((x_N >= low) & (x_N <= high), fitted_N, interpolated_N)
 
 

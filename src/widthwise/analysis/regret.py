@@ -2,6 +2,8 @@
 
     d = x_base - x_largest,        regret(d) = L(x_largest + d) / L(x_largest) - 1
 
+L is of the seeds that ran every rate of the fits, and L(x_largest) their loss at the optimum (`optimum`): what sets
+these seeds apart from others at the best rate alone cancels.
 The interval of d (pooled noise, and the fit's shape error) is carried through the largest width's loss curve. The
 curve's own noise, sigma_a relative to its curvature, is joined to it by the method of variance estimates recovery:
 
@@ -47,7 +49,7 @@ def loss_given_up(base: CellFit, largest: CellFit, noise: Noise | None, *, level
     if noise is not None and kept is not None and largest.best_index is not None:
         if best is None:
             loss = _bound_from_edge(kept, largest, largest.best_index, noise, level=level)
-        elif best.parabola.value > 0:
+        elif best.loss > 0:
             offset = contrast([kept, best], [1.0, -1.0], noise, level=level).total
             curve = loss_curve(largest.cell, best)
             bend = student_quantile(level, noise.degrees_of_freedom) * noise.bend / math.sqrt(best.seeds)
@@ -57,22 +59,22 @@ def loss_given_up(base: CellFit, largest: CellFit, noise: Noise | None, *, level
 
 def plain_regret(base: CellFit, largest: CellFit) -> float | None:
     """The estimate alone, for a table whose noise is unknown; None if it has none."""
-    if base.local is None or largest.local is None or largest.local.parabola.value <= 0:
+    if base.local is None or largest.local is None or largest.local.loss <= 0:
         return None
     kept_loss = loss_curve(largest.cell, largest.local).upper(np.array([base.local.parabola.x]))[0]
-    return max(0.0, float(kept_loss) / largest.local.parabola.value - 1)
+    return max(0.0, float(kept_loss) / largest.local.loss - 1)
 
 
 def _excess(curve: LossCurve, best: LocalFit, offset: Interval, bend: float) -> Interval:
     """The interval of the regret over an interval of the offset; `bend` is the curvature's relative half-width."""
     least = best.parabola
     x_N = curve.samples(least.x + offset.low, least.x + offset.high)
-    low = max(0.0, float(curve.lower(x_N).min()) / least.value - 1)
-    high = max(0.0, float(curve.upper(x_N).max()) / least.value - 1)
+    low = max(0.0, float(curve.lower(x_N).min()) / best.loss - 1)
+    high = max(0.0, float(curve.upper(x_N).max()) / best.loss - 1)
     kept = least.x + offset.estimate
-    estimate = max(0.0, float(curve.upper(np.array([kept]))[0]) / least.value - 1)
+    estimate = max(0.0, float(curve.upper(np.array([kept]))[0]) / best.loss - 1)
     end = best.window[0] if offset.estimate < 0 else best.window[1]
-    by_parabola = least.curvature / 2 * (end - least.x) ** 2 / least.value
+    by_parabola = least.curvature / 2 * (end - least.x) ** 2 / best.loss
     slack = bend * min(estimate, by_parabola)
     if math.isinf(estimate):
         return Interval(estimate, max(0.0, low - slack), high)

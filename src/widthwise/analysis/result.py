@@ -43,9 +43,10 @@ class CellOptimum:
     """The best learning rate of one (prescription, width), as log2 of the rate.
 
     `parabola` and `cubic` are the two fits' minima; `best` is the one the analysis uses, the parabola's, and `loss` is
-    the fitted loss there. `standard_error` comes from the noise pooled over cells (None with a single seed),
-    `systematic` is the distance between the two minima. All are None unless the status is `bracketed`.
-    `degrees_of_freedom` are those of the noise, `loss_error` is the standard error of `loss`.
+    the loss at the optimum, mean of all seeds that trained at the best rate. `standard_error` comes from the noise
+    pooled over cells (None with a single seed), `systematic` is the distance between the two minima. All are None
+    unless the status is `bracketed`. `degrees_of_freedom` are those of the noise. `loss_error` is the standard error of
+    `loss`, from the noise of the cells of that width, and `loss_freedom` its degrees of freedom.
     """
 
     prescription: str
@@ -60,6 +61,7 @@ class CellOptimum:
     loss: float | None
     degrees_of_freedom: int = 0
     loss_error: float | None = None
+    loss_freedom: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The analysis of one table, from runs to verdicts."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from widthwise.analysis.cell import rate_points
@@ -10,6 +10,7 @@ from widthwise.analysis.fitted_table import FittedTable, fit_table
 from widthwise.analysis.noise import Noise, distinct_fits
 from widthwise.analysis.observation import Observation
 from widthwise.analysis.optimum import CellFit
+from widthwise.analysis.optimum_loss import OptimumLoss
 from widthwise.analysis.regret import loss_given_up
 from widthwise.analysis.result import CellOptimum, GroupNoise, PrescriptionResult, TransferResult
 from widthwise.analysis.verdict import describe_unused, explain, judge
@@ -58,9 +59,14 @@ def transfer(
         raise ValueError(f"the level is {level}; it must lie between 0 and 1: 0.95 gives 95 % intervals")
     prescriptions = fitted.prescriptions
     bases = {name: _base_cell(name, fits, base_width) for name, fits in prescriptions.items()}
+    of_losses = {
+        (group, width): fitted.noise_at(group, width)
+        for group in fitted.noises
+        for width in sorted({fit.cell.width for fit in fitted.members(group)})
+    }
     return TransferResult(
         results=tuple(
-            _result(fits, bases[name], fitted.noise_of(name), margin=margin, level=level)
+            _result(fits, bases[name], fitted.noise_of(name), of_losses, margin=margin, level=level)
             for name, fits in prescriptions.items()
         ),
         margin=margin,
@@ -87,13 +93,19 @@ def _base_cell(name: str, fits: Sequence[CellFit], base_width: int | None) -> Ce
 
 
 def _result(
-    fits: Sequence[CellFit], base: CellFit, noise: Noise | None, *, margin: float, level: float
+    fits: Sequence[CellFit],
+    base: CellFit,
+    noise: Noise | None,
+    of_losses: Mapping[tuple[str, int], Noise | None],
+    *,
+    margin: float,
+    level: float,
 ) -> PrescriptionResult:
     exponent = fit_exponent(fits, noise, level=level)
     regret = loss_given_up(base, fits[-1], noise, level=level)
     return PrescriptionResult(
         prescription=base.cell.prescription,
-        cells=tuple(_optimum(fit, noise) for fit in fits),
+        cells=tuple(_optimum(fit, noise, of_losses[fit.cell.group, fit.cell.width]) for fit in fits),
         exponent=exponent,
         regret=regret,
         verdict=judge(regret.loss, margin),
@@ -101,7 +113,7 @@ def _result(
     )
 
 
-def _optimum(fit: CellFit, noise: Noise | None) -> CellOptimum:
+def _optimum(fit: CellFit, noise: Noise | None, of_loss: Noise | None) -> CellOptimum:
     common: dict[str, Any] = {
         "prescription": fit.cell.prescription,
         "width": fit.cell.width,
@@ -113,6 +125,7 @@ def _optimum(fit: CellFit, noise: Noise | None) -> CellOptimum:
         return CellOptimum(
             **common, best=None, parabola=None, cubic=None, standard_error=None, systematic=None, loss=None
         )
+    one = OptimumLoss(fit, local)
     return CellOptimum(
         **common,
         best=local.parabola.x,
@@ -120,9 +133,10 @@ def _optimum(fit: CellFit, noise: Noise | None) -> CellOptimum:
         cubic=local.cubic.x,
         standard_error=noise.sigma / local.seeds**0.5 if noise else None,
         systematic=abs(local.difference),
-        loss=local.loss,
+        loss=one.mean,
         degrees_of_freedom=noise.degrees_of_freedom if noise else 0,
-        loss_error=noise.level / local.seeds**0.5 if noise else None,
+        loss_error=of_loss.level * one.factor**0.5 if of_loss else None,
+        loss_freedom=of_loss.degrees_of_freedom if of_loss else 0,
     )
 
 

@@ -9,7 +9,7 @@ from widthwise.analysis.result import CellOptimum
 from widthwise.report.figure import ROWS, Figure, Row, in_panels, tips
 from widthwise.report.numbers import fixed, loss_text, plural
 from widthwise.report.page_data import PageData
-from widthwise.report.size_figure import COLOURS, half_width, measured_loss
+from widthwise.report.size_figure import COLOURS, half_width
 from widthwise.report.ticks import Ticks, round_ticks
 
 _HEIGHT = 220
@@ -26,8 +26,8 @@ def policy_figure(data: PageData) -> Figure | None:
         name="loss-by-epsilon",
         title="What the choice of epsilon costs",
         caption=(
-            "The lowest mean loss of each policy, at its own best rate, less the lowest of all policies at that width; "
-            "policies of a width stand side by side.",
+            "The loss of each policy at its own best rate, over all seeds, less the lowest of all policies at that "
+            "width; policies of a width stand side by side.",
             "The bar is the 95 % interval of a policy's own loss; two policies share their seeds, so their difference "
             "is surer than it shows.",
         ),
@@ -71,7 +71,11 @@ def _rows(data: PageData) -> list[Row]:
 
 def _at(width: int, policies: dict[str, tuple[str, dict[int, CellOptimum]]], data: PageData) -> list[Row]:
     """The policies that have an optimum at a width; nothing where only one has."""
-    known = {policy: measured_loss(cells[width]) for policy, (_, cells) in policies.items() if width in cells}
+    known = {
+        policy: loss
+        for policy, (_, cells) in policies.items()
+        if width in cells and (loss := cells[width].loss) is not None
+    }
     if len(known) < 2:
         return []
     least = min(known.values())

@@ -7,7 +7,6 @@ import altair as alt
 
 from widthwise.analysis.result import CellOptimum
 from widthwise.report.figure import ROWS, Figure, Row, in_panels, tips
-from widthwise.report.loss_rows import lowest
 from widthwise.report.numbers import MISSING, fixed, loss_text, plural, significant
 from widthwise.report.page_data import PageData
 from widthwise.report.ticks import round_ticks
@@ -37,7 +36,7 @@ def size_figure(data: PageData) -> Figure | None:
         name="loss-against-size",
         title="Loss at the best rate against size",
         caption=(
-            f"Every point is the lowest mean loss of a width{bar}.",
+            f"Every point is the loss at the best rate of a width, over all seeds{bar}.",
             "Widths without a bracketed optimum are left out.",
             *(("Wider intervals are cut off.",) if _cut(rows) else ()),
         ),
@@ -60,7 +59,7 @@ def _rows(data: PageData) -> list[Row]:
         if label is not None and label.epsilon != USUAL and replace(label, epsilon=USUAL) in usual:
             continue  # the figure of what the choice of epsilon costs shows it
         panel = "" if label is None else label.optimizer
-        cells = [cell for cell in result.cells if cell.loss is not None]
+        cells = [(cell, cell.loss) for cell in result.cells if cell.loss is not None]
         if len(cells) < 2:
             continue
         if panel not in panels:
@@ -72,8 +71,7 @@ def _rows(data: PageData) -> list[Row]:
                 (label.constants, "default"), (label.epsilon, USUAL), (label.horizon, "fixed"),
             ) if text not in (usual, "none")]
         )  # fmt: skip
-        for cell in cells:
-            loss = measured_loss(cell)
+        for cell, loss in cells:
             half = half_width(cell, data)
             size = data.parameters.get(cell.width)
             rows.append({
@@ -86,20 +84,9 @@ def _rows(data: PageData) -> list[Row]:
     return rows
 
 
-def measured_loss(cell: CellOptimum) -> float:
-    """The lowest mean of a cell that has an optimum.
-
-    Not the parabola's minimum: where the loss rises steeply to one side that lies below every loss that was measured,
-    by more than widths or policies differ.
-    """
-    _, loss = lowest(cell)
-    assert loss is not None
-    return loss
-
-
 def half_width(cell: CellOptimum, data: PageData) -> float:
     """Of the interval of a cell's loss; 0 where the noise is unknown."""
-    t = student(data.analysis, cell.degrees_of_freedom)
+    t = student(data.analysis, cell.loss_freedom)
     return 0.0 if cell.loss_error is None or t is None else t * cell.loss_error
 
 
