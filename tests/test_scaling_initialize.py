@@ -9,7 +9,7 @@ from torch import nn
 
 from plan_models import GPT2_UNTIED, gpt2
 from plan_training import WORDS, Build, fresh, mlp, plan_of, planned, same, tensors
-from widthwise.scaling import ScalingPlan
+from widthwise.scaling import Draw, ScalingPlan
 from widthwise.theory import MUP, STANDARD
 
 
@@ -220,6 +220,27 @@ def test_gains_around_one() -> None:
         match=r"gain has entries of size 2.*; its own initializer gives (1|0\.99).*frozen weights that are loaded",
     ):
         plan.initialize_(model)
+
+
+def test_zeros_among_what_is_drawn() -> None:
+    """Gains of which a half is cut off, and a sparse matrix: sizes are those of what is not zero, at any width."""
+
+    class Sparse(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.layer = nn.Linear(5, width)
+            self.gain = nn.Parameter(torch.cat([torch.zeros(width // 2), 1 + 0.1 * torch.randn(width // 2)]))
+            self.hidden = nn.Parameter(nn.init.sparse_(torch.empty(width, width), 0.75, std=0.1))
+
+    plan = plan_of(Sparse, width=512, base_width=128, parameterization=STANDARD)
+    assert (plan.rows["gain"].init, plan.rows["hidden"].init) == (1.0, 0.5)
+    assert plan.rows["gain"].initializer is not None
+    assert plan.rows["gain"].initializer.draw is Draw.SHIFTED
+    model = fresh(Sparse, 512, 1)
+    before = tensors(model)
+    plan.initialize_(model)
+    plan.initialize_(model)
+    assert torch.equal(model.hidden, 0.5 * before["hidden"])
 
 
 def test_no_state_is_left_on_the_model() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from widthwise.scaling import fit_initializer
 from widthwise.scaling.draws import Pair, pool
-from widthwise.scaling.initializers import Sample
+from widthwise.scaling.initializers import Draw, Sample
 
 HALF = Fraction(1, 2)
 WIDTHS = (32, 64, 128)
@@ -92,3 +92,33 @@ def test_kurtosis_by_hand() -> None:
 def test_one_width_is_too_few() -> None:
     with pytest.raises(ValueError, match=r"draws at widths \[64\]; an exponent needs at least two"):
         fit_initializer({64: sample(64, 0, 10, 0)})
+
+
+def test_zeros_among_what_differs_are_left_out() -> None:
+    """(2, 0) and (-1, 3), and 6 zeros in common: three numbers that are drawn, squares 14, differences 2 and -4."""
+    sample = pool([Pair((8,), 2, 20.0, 272.0, 7.0, None, zeros=1)])
+    assert (sample.entries, sample.spread) == (2, math.sqrt(20 / 3))
+    assert sample.size == math.sqrt(14 / 3)
+    assert sample.kurtosis == 2 * 272 / 400
+
+
+def test_a_size_is_less_noisy_than_a_spread() -> None:
+    """Spread 1 about 3^(1/2): r = 1/4, so r (2 - r) = 7/16 of a spread's squared error, 1 / (2 entries)."""
+    samples = {width: Sample((width, 3), 5000, 1.0, 2.0, None) for width in WIDTHS}
+    fit = fit_initializer(samples)
+    assert fit.draw is Draw.SHIFTED
+    assert fit.errors == pytest.approx([math.sqrt(7 / 16 / 10_000 + 2.0**-18)] * 3, rel=1e-12)
+
+
+@pytest.mark.parametrize(("last", "scales"), [(1.0, (3.0, 3.0, 1.0)), (2.0, (4.0, 4.0, 2.0))])
+def test_all_widths_are_measured_as_the_last(last: float, scales: tuple[float, ...]) -> None:
+    """Spreads of 3, 3 and 1 and sizes of 4, 4 and of the last: by spreads if that is centred, else by sizes."""
+    samples = {width: Sample((width, 3), 5000, 3.0, 4.0, None) for width in WIDTHS[:2]}
+    fit = fit_initializer({**samples, 128: Sample((128, 3), 5000, 1.0, last, None)})
+    assert fit.scales == scales
+
+
+@pytest.mark.parametrize(("excess", "draw"), [(0.0038, Draw.RANDOM), (0.0060, Draw.SHIFTED)])
+def test_rounding_to_bfloat16_shifts_nothing(excess: float, draw: Draw) -> None:
+    """Of a billion entries: the sampling error of size^2 / spread^2, 0.0003, is below what bfloat16 moves, 0.0039."""
+    assert Sample((9,), 10**9, 1.0, math.sqrt(1 + excess), None).draw is draw

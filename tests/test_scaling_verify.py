@@ -162,6 +162,18 @@ def test_a_decay_that_the_groups_leave_out(optimizer: type, decay: object) -> No
     plan.verify(optimizer(plan.param_groups(model, learning_rate=0.1, weight_decay=0.1), weight_decay=decay))
 
 
+def test_no_decay_and_a_decay_that_nobody_gave_are_fine() -> None:
+    """0 said aloud takes nothing away; what a subclass leaves to its base class (0.01 of AdamW) nobody has given."""
+
+    class Named(torch.optim.AdamW):
+        def __init__(self, groups: list[dict[str, object]], **options: float) -> None:
+            super().__init__(groups, **options)
+
+    plan, model = plan_for(), fresh(mlp, 64)
+    plan.verify(torch.optim.AdamW(plan.param_groups(model, learning_rate=0.1), weight_decay=0.0))
+    plan.verify(Named(plan.param_groups(model, learning_rate=0.1)))
+
+
 def test_groups_that_were_made_otherwise() -> None:
     plan = plan_for()
     model = mlp(64)

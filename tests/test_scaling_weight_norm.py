@@ -46,3 +46,34 @@ def test_a_gain_that_does_not_follow_is_refused_with_the_rule_that_mends_it() ->
     assert torch.allclose(model[2].weight, before * ratio**-0.5)
     gain = plan.rows[f"{READOUT}0"]
     assert gain.rate == ratio**-0.5  # Adam: relative to its size, as a gain's
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+def test_the_older_weight_norm_of_a_model_that_is_one_layer() -> None:
+    """`weight_g` and `weight_v`, at the top of the model's names."""
+
+    def layer(width: int) -> nn.Module:
+        return nn.utils.weight_norm(nn.Linear(width, 11, bias=False))
+
+    readout = Rule("weight_v", role=Role.READOUT)
+    with pytest.raises(
+        ValueError, match=r"weight_g is the gain of a weight norm, which takes the size of weight_v"
+    ):
+        plan_of(layer, parameterization=MUP, rules=(readout,))
+    follow = Rule("weight_g", forward_factor=Fraction("1/2"))
+    assert plan_of(layer, parameterization=MUP, rules=(readout, follow)).rows["weight_g"].init == 1 / 2
+
+
+@pytest.mark.parametrize("shape", [(11,), (11, 2)], ids=str)
+def test_a_tensor_of_that_name_that_normalizes_nothing_is_left(shape: tuple[int, ...]) -> None:
+    """A gain has one entry for each slice that is normalized, and as many dimensions as the direction."""
+
+    class Named(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.words = nn.Embedding(11, width)
+            self.weight_v = nn.Parameter(torch.randn(11, width) / width**0.5)
+            self.weight_g = nn.Parameter(torch.ones(shape))
+
+    plan = plan_of(Named, parameterization=MUP, rules=(Rule("weight_v", role=Role.READOUT),))
+    assert (plan.rows["weight_v"].init, plan.rows["weight_g"].init) == (1 / 2, 1)

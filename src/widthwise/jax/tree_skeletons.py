@@ -115,4 +115,5 @@ def _reduce(one: np.ndarray, other: np.ndarray) -> Pair:
         fourths=float((difference**4).sum()),
         squares=float(((x[over] ** 2 + y[over] ** 2) / 2).sum()),
         value=float(x[0]) if constant else None,
+        zeros=int((x[changed] == 0).sum() + (y[changed] == 0).sum()),
     )

@@ -31,6 +31,7 @@ class Pair:
         differences: sum of (x - x')^2.
         fourths: sum of (x - x')^4.
         squares: sum of (x^2 + x'^2) / 2 over the same entries.
+        zeros: how many of these x and x' are exactly 0 where any differs (sparse draws): they say nothing of a size.
         value: the one value of all entries, or None.
     """
 
@@ -40,11 +41,17 @@ class Pair:
     fourths: float
     squares: float
     value: float | None
+    zeros: int = 0
 
     @property
-    def entries(self) -> int:
+    def drawn(self) -> float:
+        """Entries that the sums run over, a pair of numbers each, without those that are 0."""
+        return self.differing - self.zeros / 2
+
+    @property
+    def entries(self) -> float:
         """Entries that the sum of squares runs over."""
-        return self.differing or prod(self.shape)
+        return self.drawn if self.differing else prod(self.shape)
 
 
 def draw_pair(build: "Build", width: int, pair: int) -> Mapping[str, Pair]:
@@ -84,14 +91,14 @@ def pool(pairs: "list[Pair]") -> Sample:
         >>> pool([Pair((2,), 2, 4.0, 8.0, 4.0, None), Pair((2,), 2, 4.0, 16.0, 4.0, None)]).spread
         1.0
     """
-    differing = sum(pair.differing for pair in pairs)
+    differing, drawn = sum(pair.differing for pair in pairs), sum(pair.drawn for pair in pairs)
     entries = sum(pair.entries for pair in pairs)
     values = {pair.value for pair in pairs}
     differences, fourths = sum(pair.differences for pair in pairs), sum(pair.fourths for pair in pairs)
     return Sample(
         shape=pairs[0].shape,
         entries=differing,
-        spread=sqrt(differences / (2 * differing)) if differing else 0.0,
+        spread=sqrt(differences / (2 * drawn)) if differing else 0.0,
         size=sqrt(sum(pair.squares for pair in pairs) / entries),
         value=values.pop() if len(values) == 1 else None,
         kurtosis=differing * fourths / differences**2 if differing else 0.0,
@@ -100,7 +107,7 @@ def pool(pairs: "list[Pair]") -> Sample:
 
 def _reduce(x: "Tensor", y: "Tensor") -> Pair:
     """The sums, a chunk at a time: float64 copies of a whole embedding would take more memory than the model."""
-    differing = 0
+    differing = zeros = 0
     differences = fourths = squares_of_differing = squares_of_all = 0.0
     flat_x, flat_y = x.flatten(), y.flatten()
     first = float(_reals(flat_x[:1])[0])
@@ -113,6 +120,7 @@ def _reduce(x: "Tensor", y: "Tensor") -> Pair:
         difference = one - other
         changed = difference != 0
         differing += int(changed.sum())
+        zeros += sum(int((values[changed] == 0).sum()) for values in (one, other))
         squares_of_differing += float(squares[changed].sum())
         square = difference * difference
         differences += float(square.sum())
@@ -124,6 +132,7 @@ def _reduce(x: "Tensor", y: "Tensor") -> Pair:
         fourths=fourths,
         squares=squares_of_differing if differing else squares_of_all,
         value=first if constant and not differing else None,
+        zeros=zeros,
     )
 
 

@@ -163,8 +163,7 @@ def _sums(parameter: "Tensor", draw: Draw) -> _Sums:
     if local.is_complex():
         local = torch.view_as_real(local)
     wide = torch.float64 if local.dtype is torch.float64 else torch.float32
-    every = draw in (Draw.PATTERN, Draw.SHIFTED)
-    entries = local.numel() if every else int(torch.count_nonzero(local))
+    entries = local.numel() if draw is Draw.PATTERN else int(torch.count_nonzero(local))
     squares = float(torch.linalg.vector_norm(local, dtype=wide)) ** 2  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     entries, squares = summed_over_shards(values, (entries, squares))
     return _Sums(round(entries), squares)

@@ -4,9 +4,10 @@ At each of several small widths the tensor is drawn under pairs of seeds. Its *s
 
     spread^2 = mean of (x - x')^2 / 2 over the entries that change,   SE(log spread) = sqrt((k - 1) / (4 entries))
 
-with k the kurtosis of x - x', taken as no less than a normal draw's 3. So constants, ramps, zero rows and offsets do
-not count as random. A draw about something else than zero (noisy gains, the row norms of a weight norm) is multiplied
-as a whole, so its *size*, the root mean square, is what counts there. A law is
+with k the kurtosis of x - x', taken as no less than a normal draw's 3. Numbers that are exactly 0 are no part of the
+mean: the spread of a sparse draw is that of what it draws. So constants, ramps, zero rows and offsets do not count as
+random. A draw about something else than zero (noisy gains, the row norms of a weight norm) is multiplied as a whole, so
+its *size*, the root mean square, is what counts there. A law is
 
     scale(n) = s size(n)^(-b)
 
@@ -61,8 +62,8 @@ class Sample:
     Args:
         shape: of the tensor.
         entries: that differ between the seeds of a pair, over all pairs; 0 if none does.
-        spread: standard deviation of those entries over seeds; 0 if none differs.
-        size: root mean square of those entries, or of all if none differs.
+        spread: standard deviation over seeds of what is not 0 in those entries; 0 if none differs.
+        size: root mean square of the same, or of all entries if none differs.
         value: the one value of every entry under every seed; None if there is more than one.
         kurtosis: of the differences between seeds; 3 for a normal draw, less for a uniform one, more for a sparse one.
     """
@@ -215,7 +216,7 @@ def fit_initializer(samples: Mapping[int, Sample], *, declared: Fraction | None 
         own = tuple(sample.scale for sample in ordered)
         raise ValueError(f"constant at some widths and drawn at others: scales {own} at widths {widths}")
     draw = ordered[-1].draw
-    scales = tuple(sample.scale_as(sample.draw if draw is Draw.CONSTANT else draw) for sample in ordered)
+    scales = tuple(sample.scale_as(draw) for sample in ordered)
     if 0 in scales:
         always = not any(scales)
         held = (Fraction(0),) if always else ()
