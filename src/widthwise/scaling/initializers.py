@@ -4,10 +4,9 @@ At each of several small widths the tensor is drawn under pairs of seeds. Its *s
 
     spread^2 = mean of (x - x')^2 / 2 over the entries that change,   SE(log spread) = sqrt((k - 1) / (4 entries))
 
-with k the kurtosis of x - x', taken as no less than a normal draw's 3. Numbers that are exactly 0 are no part of the
-mean: the spread of a sparse draw is that of what it draws. So constants, ramps, zero rows and offsets do not count as
-random. A draw about something else than zero (noisy gains, the row norms of a weight norm) is multiplied as a whole, so
-its *size*, the root mean square, is what counts there. A law is
+with k the kurtosis of x - x', taken as no less than a normal draw's 3; numbers that are exactly 0 are left out of the
+mean. So constants, ramps, zero rows and offsets do not count as random. A draw about something else than zero (noisy
+gains, the row norms of a weight norm) is multiplied as a whole, so its *size*, the root mean square, counts. A law is
 
     scale(n) = s size(n)^(-b)
 
