@@ -278,6 +278,22 @@ def test_seeds_are_not_spent_where_they_settle_nothing(build: Callable[[int], nn
     assert calls.count(32) == 1 + 2
 
 
+@pytest.mark.parametrize(("classes", "exponent"), [(50, None), (300, HALF)])
+def test_a_heads_bias_is_judged_by_its_own_size(classes: int, exponent: Fraction | None) -> None:
+    """50 numbers twice are too few to tell n^(-1/2), 300 are enough, whatever seeds the other tensors take."""
+    for bias in (False, True):  # of 16 entries at the smallest width, for which more seeds are drawn
+        calls: list[int] = []
+
+        def build(n: int, bias: bool = bias, calls: list[int] = calls) -> nn.Module:
+            calls.append(n)
+            return nn.Sequential(nn.Linear(5, n, bias=bias), nn.Linear(n, classes))
+
+        head = describe(build, widths=(16, 32, 64)).tensors["1.bias"]
+        assert (calls.count(16) > 1 + 2) == bias
+        assert head.initializer is not None
+        assert (head.role, head.initializer.exponent) == (Role.FIXED, exponent)
+
+
 def test_a_vector_that_is_drawn_by_no_law_is_refused() -> None:
     """Ten thousand entries tell that it falls as n^(-0.4); a vector too small to tell would stay as it is."""
     with pytest.raises(ValueError, match=r"weight \(vector\): random, .* no law fits"):

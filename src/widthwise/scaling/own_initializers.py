@@ -4,7 +4,9 @@ Two seeds settle a matrix of thousands of entries. A bias of 64 needs more, so p
 growing tensor is settled or the allowance is spent.
 
 What may stay undetermined: a tensor of which nothing grows; and a vector that is constant, a fixed pattern, or too
-small to tell. They are left as the model's own initializer makes them. Anything else is an error.
+small to tell. They are left as the model's own initializer makes them. Anything else is an error. A tensor of which
+nothing grows is judged by two seeds, however many the others take: whether the bias of a small head is left depends on
+its own size and not on theirs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +52,10 @@ def measure_initializers(
         for pair in range(drawn, wanted):
             _draw(draw, widths, pair, known=roles, into=pairs)
         drawn = wanted
-        fits = {name: _fit(name, drawn_pairs, declared.get(name)) for name, drawn_pairs in pairs.items()}
+        fits = {
+            name: _fit(name, drawn_pairs, declared.get(name), most=1 if roles[name] is Role.FIXED else drawn)
+            for name, drawn_pairs in pairs.items()
+        }
         unsettled = any(_needs_seeds(fit, roles[name]) for name, fit in fits.items())
         if not unsettled or drawn == most_seeds // 2:
             break
@@ -82,9 +87,14 @@ def _draw(
             into.setdefault(name, {}).setdefault(width, []).append(sums)
 
 
-def _fit(name: str, pairs: Mapping[int, list[Pair]], declared: Fraction | None) -> InitializerFit:
+def _fit(
+    name: str, pairs: Mapping[int, list[Pair]], declared: Fraction | None, *, most: int
+) -> InitializerFit:
+    """The law by so many pairs of seeds at each width."""
     try:
-        return fit_initializer({width: pool(drawn) for width, drawn in pairs.items()}, declared=declared)
+        return fit_initializer(
+            {width: pool(drawn[:most]) for width, drawn in pairs.items()}, declared=declared
+        )
     except ValueError as error:
         raise ValueError(f"tensor {name!r}: {error}") from error
 
