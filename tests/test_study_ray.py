@@ -23,6 +23,7 @@ from test_study_processes import SPEC
 from widthwise.study import Local, Ray, RunState, TrainingError, run_study
 from widthwise.study.checkpoints import shared_marker
 from widthwise.study.executor import Executor
+from widthwise.study.stop import stop_on_signals
 
 MARK = "WIDTHWISE_TEST_CLUSTER"
 
@@ -242,6 +243,23 @@ def test_an_address_at_which_nobody_listens_is_refused_at_once(tmp_path: Path, f
     assert f"no Ray cluster answers at {address!r}: " in result.stderr
     assert "give the address that `ray start` printed" in result.stderr
     assert snapshot(tmp_path) == {}
+
+
+def test_sigterm_stays_the_runs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray takes it when it starts, for an exit code of its own; a run that SLURM stops says how to go on."""
+    ray = pytest.importorskip("ray")
+
+    def init(**options: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "cluster_resources", dict)
+    with stop_on_signals():
+        before = signal.getsignal(signal.SIGTERM)
+        with Ray().open("cpu"):
+            assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_shared_folder_is_known_by_its_marker(tmp_path: Path) -> None:

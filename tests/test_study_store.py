@@ -89,6 +89,21 @@ def test_what_was_left_of_an_interrupted_creation_does_not_matter(tmp_path: Path
     check_store(path)
 
 
+def test_the_log_of_a_removed_store_is_not_replayed_into_a_new_one(tmp_path: Path) -> None:
+    """A run is killed, its store removed by name, and the study begun again: the log that stayed is the old store's."""
+    old, log = create(tmp_path / "s.sqlite"), tmp_path / "s.sqlite-wal"
+    with writing(old) as writer:
+        trials = read_study(old).populations[0].trials
+        writer.register_host({"machine": "old"})
+        writer.finish_population(1, [ended(trial, 1.0) for trial in trials], seconds=1.0)
+        kept = log.read_bytes()
+    old.unlink()
+    log.write_bytes(kept)
+    study = read_study(create(old))
+    assert (study.hosts, {trial.status for trial in study.trials.values()}) == ((), {TrialStatus.PENDING})
+    assert not log.exists()
+
+
 def test_nothing_is_left_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(source: Path, target: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

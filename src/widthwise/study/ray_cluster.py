@@ -11,8 +11,10 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -71,9 +73,10 @@ def _opened(address: str | None, device: str) -> "Iterator[Crew]":
         if address is not None:
             require_answer(address)
         try:
-            ray.init(
-                address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False
-            )
+            with _own_sigterm():
+                ray.init(
+                    address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False
+                )
         except (ConnectionError, RuntimeError, ValueError) as error:
             where = "here" if address is None else f"at {address!r}"
             raise ValueError(
@@ -84,10 +87,23 @@ def _opened(address: str | None, device: str) -> "Iterator[Crew]":
         gpus = ray.cluster_resources().get("GPU", 0)
         if device == "cuda" and gpus < 1:
             raise ValueError("device 'cuda' was asked for but no node of the Ray cluster has a GPU now")
-        yield _RayCrew("cuda" if device == "cuda" or (device == "auto" and gpus >= 1) else "cpu")
+        yield _RayCrew(
+            "cuda" if device == "cuda" or (device == "auto" and gpus >= 1) else "cpu", stays=joined
+        )
     finally:
         if not joined:
             ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Afterwards SIGTERM does what it did: Ray takes it, to end the process with code 15 and a dump of its stack."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def require_answer(address: str) -> None:
@@ -110,7 +126,12 @@ def require_answer(address: str) -> None:
 
 @dataclass
 class _RayCrew:
+    """Args:
+    stays: whether this process goes on with Ray after the run. If not, Ray ends what it has at work itself.
+    """
+
     device: str
+    stays: bool
     longest_first: bool = True
     _hosts: dict[str, int] = field(default_factory=dict)
 
@@ -157,8 +178,9 @@ class _RayCrew:
             try:
                 self._serve(desk, box, running, (ray.put(corpus), desk.job, marker, os.getcwd()))
             finally:
-                for ref in running:
-                    ray.cancel(ref, force=True)
+                if self.stays:  # not else: a task that ends while it is cancelled makes Ray end this process
+                    for ref in running:
+                        ray.cancel(ref, force=True)
                 ray.kill(box)
 
     def _serve(self, desk: Desk, box: Any, running: dict[Any, Task], common: tuple[Any, ...]) -> None:

@@ -78,6 +78,11 @@ def create_store(
                     write_sweeps(connection, plan.sweeps)
                     connection.execute("INSERT INTO round VALUES (1, ?, ?)", (members, minutes))
                 connection.execute("COMMIT")
+            for ending in (
+                "-wal",
+                "-shm",
+            ):  # of a store that was killed and then removed: SQLite would replay it here
+                path.with_name(path.name + ending).unlink(missing_ok=True)
             os.replace(temporary, path)
         except (OSError, sqlite3.OperationalError) as error:
             with contextlib.suppress(OSError):
