@@ -128,8 +128,8 @@ def difference_noise(prescriptions: Iterable[Sequence[CellFit]]) -> DifferenceNo
     cells = [tuple(fits) for fits in prescriptions]
     widths = sorted({fit.cell.width for fits in cells for fit in fits})
     compared = [
-        {width: (pair, pair[0].less(pair[1])) for width, pair in common_cells(first, second).items()}
-        for first, second in combinations(cells, 2)
+        {width: (pair, pair[0].less(pair[1])) for width, pair in _common(first, second).items()}
+        for first, second in combinations(map(_optima, cells), 2)
     ]
     told = [
         pair
@@ -188,10 +188,12 @@ def relative_variances(squares_PxW: Floats, freedom_PxW: Floats) -> Floats:
 
 def common_cells(first: Sequence[CellFit], second: Sequence[CellFit]) -> dict[int, Pair]:
     """The widths at which both prescriptions have an optimum, ascending, with both cells."""
-    others = {fit.cell.width: fit for fit in second}
-    found: dict[int, Pair] = {}
-    for fit in first:
-        other = others.get(fit.cell.width)
-        if fit.local is not None and other is not None and other.local is not None:
-            found[fit.cell.width] = (OptimumLoss(fit, fit.local), OptimumLoss(other, other.local))
-    return found
+    return _common(_optima(first), _optima(second))
+
+
+def _optima(fits: Sequence[CellFit]) -> dict[int, OptimumLoss]:
+    return {fit.cell.width: OptimumLoss(fit, fit.local) for fit in fits if fit.local is not None}
+
+
+def _common(first: Mapping[int, OptimumLoss], second: Mapping[int, OptimumLoss]) -> dict[int, Pair]:
+    return {width: (one, second[width]) for width, one in first.items() if width in second}
