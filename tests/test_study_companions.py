@@ -29,6 +29,20 @@ def test_a_companion_is_the_same_study(name: str) -> None:
     assert set(spec.widths) <= set(MAIN.widths)
 
 
+@pytest.mark.parametrize("name", COMPANIONS)
+def test_a_companion_trains_nothing_that_the_main_study_trains(name: str) -> None:
+    """What an arm trains: its numbers, or how they are yet to be found."""
+
+    def trained(arm: Arm) -> tuple[object, ...]:
+        numbers = arm.parameterization, arm.prescription, arm.optimizer, arm.constants, arm.weight_decay
+        return *numbers, arm.horizon, arm.measured
+
+    own, main = arms(load_spec(name).spec), arms(MAIN)
+    assert not [
+        arm.name for arm in own.values() if trained(arm) in {trained(other) for other in main.values()}
+    ]
+
+
 def test_measured_rates_come_from_arms_that_measure() -> None:
     """Each from its own parameterization, over all widths, and swept as that is."""
     assert MAIN.measure is not None
