@@ -37,6 +37,7 @@ def test_bad_input_is_one_message(tmp_path: Path) -> None:
     done = run("study", "run", "s.yaml", "--store", "s.sqlite", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "widthwise: corpus 'missing.txt' does not exist; give 'python-stdlib', a text file or a folder\n"
+        f"widthwise: corpus 'missing.txt' does not exist in {tmp_path}; "
+        "give 'python-stdlib', a text file or a folder\n"
     )
     assert snapshot(tmp_path) == before

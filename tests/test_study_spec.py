@@ -274,6 +274,16 @@ def test_all_mistakes_are_named_at_once() -> None:
             "colour: there is no such field here; remove it or correct its name (given: 'red')",
         ),
         (
+            {"optimizer": {"kind": "adam", "eps": 1}},
+            "optimizer.eps: there is no such field here; remove it or correct its name; did you mean epsilon? "
+            "(given: 1)",
+        ),
+        (
+            {"arms": [{"parameterization": "mup", "rates": "full", "constants": [{"hiden": 2}]}]},
+            "arms.0.constants.0.hiden: there is no such field here; remove it or correct its name; did you mean "
+            "hidden? (given: 2)",
+        ),
+        (
             {"training": {"batch": 2}},
             "training: neither of `steps` and `horizon` is given; write one of them",
         ),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import altair as alt
+import vl_convert
 
 from widthwise.report.numbers import LOWERED, RAISED
 from widthwise.report.palette import chart_config
@@ -16,9 +17,9 @@ ROWS = alt.NamedData(name="rows")
 _COLUMNS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Figure:
-    """One figure of a report.
+    """One figure of a report; a notebook shows it as the image that a report has of it.
 
     Args:
         name: the stem of its files.
@@ -42,6 +43,14 @@ class Figure:
     image_note: str = ""
     paged: bool = True
 
+    def __repr__(self) -> str:
+        """One line, without the rows."""
+        return f"<Figure {self.name!r}: {self.title}>"
+
+    def _repr_svg_(self) -> str:
+        """What a notebook shows: the chart alone would be one without data."""
+        return figure_svg(self)
+
 
 def page_spec(figure: Figure) -> dict[str, Any]:
     """The Vega-Lite specification with its data, without title, caption and configuration."""
@@ -62,6 +71,11 @@ def static_spec(figure: Figure) -> dict[str, Any]:
     lines = textwrap.wrap(" ".join([*figure.caption, figure.image_note]), width=_characters(spec))
     title = {"text": figure.title, "subtitle": lines}
     return spec | {"title": title, "config": chart_config(figure.widths, dark=False), "padding": 16}
+
+
+def figure_svg(figure: Figure) -> str:
+    """The image."""
+    return vl_convert.vegalite_to_svg(static_spec(figure), vl_version=schema_version())
 
 
 def _plain_powers(value: Any) -> Any:

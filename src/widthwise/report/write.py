@@ -6,7 +6,7 @@ from pathlib import Path
 
 import vl_convert
 
-from widthwise.report.figure import Figure, schema_version, static_spec
+from widthwise.report.figure import Figure, figure_svg
 from widthwise.report.figures import make_figures
 from widthwise.report.page import render_page
 from widthwise.report.page_data import PageData
@@ -67,8 +67,7 @@ def check_target(folder: Path, names: list[str]) -> None:
 
 def figure_images(figure: Figure) -> tuple[bytes, bytes]:
     """A figure as PNG and SVG."""
-    spec, version = static_spec(figure), schema_version()
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=version)
+    svg = figure_svg(figure)
     return vl_convert.svg_to_png(svg, scale=_SCALE), svg.encode()
 
 

@@ -2,14 +2,16 @@
 
 import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
+from typing import get_args
 
 import yaml
 from pydantic import ValidationError
 
 from widthwise.study.constants_from import with_found_constants, with_searched_from
-from widthwise.study.fields import MistakesError
+from widthwise.study.fields import MistakesError, Section
 from widthwise.study.measured_spec import resolve_measured, with_measured_from
 from widthwise.study.spec import StudySpec
 
@@ -196,5 +198,25 @@ def _mistakes(error: ValidationError) -> str:
         message = _WORDS.get(item["type"], item["msg"].removeprefix("Value error, "))
         known = item["type"] in ("missing", "union_tag_not_found", "value_error")
         value = "" if known else f" (given: {item['input']!r:.80})"
-        lines.append(f"  {field}: {message}{value}")
+        lines.append(f"  {field}: {message}{_hint(item['type'], item['loc'])}{value}")
     return f"{len(lines)} mistake{'s' * (len(lines) > 1)}:\n" + "\n".join(lines)
+
+
+def _hint(kind: str, place: tuple[int | str, ...]) -> str:
+    """The fields there that an unknown one may be meant for."""
+    if kind != "extra_forbidden":
+        return ""
+    sections = {StudySpec}
+    for part in place[:-1]:
+        if isinstance(part, str) and part not in _TAGS:
+            annotations = [s.model_fields[part].annotation for s in sections if part in s.model_fields]
+            sections = set[type[Section]]().union(*map(_sections, annotations))
+    close = get_close_matches(str(place[-1]), {name for section in sections for name in section.model_fields})
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _sections(annotation: object) -> set[type[Section]]:
+    """The sections that a field may hold, in whatever lists and unions."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return {annotation}
+    return set[type[Section]]().union(*map(_sections, get_args(annotation)))

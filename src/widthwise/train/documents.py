@@ -39,7 +39,10 @@ def documents(source: str, *, text_field: str) -> Iterator[bytes]:
         return
     path = Path(source).expanduser()
     if not os.path.exists(path):
-        raise ValueError(f"corpus {source!r} does not exist; give {PYTHON_STDLIB!r}, a text file or a folder")
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise ValueError(
+            f"corpus {source!r} does not exist{where}; give {PYTHON_STDLIB!r}, a text file or a folder"
+        )
     try:
         if not path.is_dir():
             yield from _of_file(path, text_field) if _is_records(path) else _blocks(_content(path))
