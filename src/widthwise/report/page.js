@@ -89,6 +89,7 @@
     if (room < 520) {
       config.axisY = { labelLimit: 140 };
       config.legend.labelLimit = room - 120;
+      if (!figure.spec.facet) config.legend.columns = 2;
     }
     // Of a panel without rows of some kind Vega says that their extent is infinite, which is so.
     const logLevel = 1;
