@@ -313,6 +313,34 @@ def test_an_interrupted_study_goes_on(tmp_path: Path) -> None:
     assert sorted(snapshot(tmp_path)) == ["s.sqlite", "whole.sqlite"]
 
 
+def test_a_function_that_changes_under_a_study_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the file that it stands in; a resumed study with the same one says nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "changing_function.py"
+    module.write_text("def train(trial, report):\n    return 1.0\n")
+    own = source(
+        model={**MODEL, "runner": "changing_function:train"}, widths=[16], learning_rates=[0.5], seeds=[0, 1]
+    )
+
+    def stop(state: RunState) -> None:
+        if state.trials_done == 1 and state.seconds > 0:
+            raise KeyboardInterrupt
+
+    store = tmp_path / "s.sqlite"
+    for _ in range(2):  # the second run has the function of the first
+        with pytest.raises(KeyboardInterrupt):
+            run_study(own, store, device="cpu", listener=stop)
+        store_hosts = read_study(store).hosts
+    assert len({host["training function"] for host in store_hosts}) == 1
+    module.write_text("def train(trial, report):\n    return 2.0\n")
+    says = "the file of 'changing_function:train' has changed .*: 1 of 4 have ended and stay as they are"
+    with pytest.warns(UserWarning, match=says):
+        resume_study(store, device="cpu")
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -345,7 +373,8 @@ def test_nothing_is_estimated_of_it(tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(fields()))
     result = command("study", "plan", tmp_path / "spec.yaml", "--gpu", "h100")
     assert result.exit_code == 2
-    assert "nobody but 'own_functions:valley' itself knows what its trials take" in result.stderr
+    calls = "108 in all, 36 of width 16, 36 of width 32, 36 of width 64"
+    assert f"nobody but 'own_functions:valley' itself knows what its trials take, {calls}; " in result.stderr
 
 
 def test_the_claims_page_says_nothing_that_only_the_function_knows(tmp_path: Path) -> None:

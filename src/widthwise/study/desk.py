@@ -63,8 +63,9 @@ class Desk:
         longest_first: bool,
         more: More = lambda writer, study: False,
         stop: Stop | None = None,
+        facts: Facts | None = None,
     ) -> None:
-        self.job, self._more = job, more
+        self.job, self._more, self._facts = job, more, facts or {}
         self.stop = stop or Stop()
         self._writer, self._corpus, self._tracker = writer, corpus, tracker
         self._longest_first = longest_first
@@ -87,7 +88,7 @@ class Desk:
 
     def register(self, facts: Facts) -> int:
         """Say on what machine and with what versions a worker works; its id as a host."""
-        return self._writer.register_host(facts)
+        return self._writer.register_host({**facts, **self._facts})
 
     def next_task(self) -> Task | None:
         """The next population to be trained; None if none waits now."""

@@ -5,6 +5,7 @@ operations per token and weight of blocks and readout and 6 L D per token and bl
 counted once; not recomputing, embeddings, norms, the optimizer and validation.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
@@ -120,6 +121,14 @@ class StudyEstimate:
         return self.hours * self.price
 
 
+def _calls(spec: StudySpec) -> str:
+    """How often a training function is called: "12 at each of the widths 16, 32"."""
+    plan = expand(spec, corpus=NO_TEXT, population_size=1, runs=expected_runs(spec))
+    counts = Counter(trial.recipe["model"]["width"] for trial in plan.trials)
+    listed = ", ".join(f"{count} of width {width}" for width, count in sorted(counts.items()))
+    return f"{len(plan.trials)} in all, {listed}"
+
+
 def estimate_study(spec: StudySpec, gpu: Gpu, *, price: float | None = None) -> StudyEstimate:
     """Estimate a study (imports torch for the models' shapes).
 
@@ -134,7 +143,8 @@ def estimate_study(spec: StudySpec, gpu: Gpu, *, price: float | None = None) -> 
         raise ValueError(f"price {price} must be finite and at least 0 dollars a GPU-hour")
     if isinstance(spec.model, OwnSpec):
         raise ValueError(
-            f"nobody but {spec.model.runner!r} itself knows what its trials take; a reference model can be planned"
+            f"nobody but {spec.model.runner!r} itself knows what its trials take, {_calls(spec)}; "
+            "a reference model can be planned"
         )
     require_used(spec)
     known = _stand_ins(spec)

@@ -15,6 +15,8 @@ from widthwise.study.desk import Desk, More
 from widthwise.study.executor import Crew, Executor, Local
 from widthwise.study.expand import StudyPlan, expand, expand_arms
 from widthwise.study.fitting_sizes import FittingSizes
+from widthwise.study.own_source import function_facts, warn_if_changed
+from widthwise.study.own_spec import OwnSpec
 from widthwise.study.rate_spec import RateSweep
 from widthwise.study.run_state import Listener, Tracker
 from widthwise.study.runner import choose_device
@@ -211,14 +213,18 @@ def train_pending(
         if retry_failed:
             writer.retry_failed()
         study = read_study(store)  # by the one writer: nobody else can have finished a population since
-        spec = parse_spec(study.spec).spec
+        spec, facts = parse_spec(study.spec).spec, {}
+        if isinstance(spec.model, OwnSpec):
+            facts = function_facts(spec.model)
+            warn_if_changed(study, spec.model, facts)
         # A search for constants measures nothing, whatever its specification says: its store has no layers.
         measure = spec.measure if read_layers(store) else None
         job = Job(study.spec, study.corpus, crew.device, store.absolute(), checkpoint_seconds, measure)
         tracker = Tracker(study, listener)
         # Layer-major trials of a width are many and alike, so workers end together; what is stopped lacks the widest.
         longest_first = crew.longest_first and spec.training.form is None
-        desk = Desk(job, writer, corpus, tracker, study, longest_first=longest_first, more=more, stop=stop)
+        how = {"longest_first": longest_first, "more": more, "stop": stop, "facts": facts}
+        desk = Desk(job, writer, corpus, tracker, study, **how)
         crew.train(desk, corpus)
         remove_checkpoints(store)
     return read_study(store)
