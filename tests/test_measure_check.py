@@ -374,7 +374,12 @@ def test_divergence_is_a_failure_and_no_slope() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
-    [(0.2, 0.6, Verdict.REPORTED), (0.35, 0.63, Verdict.UNDECIDED), (0.61, 0.7, Verdict.FAIL)],
+    [
+        (0.2, 0.6, Verdict.REPORTED),
+        (0.35, 0.63, Verdict.UNDECIDED),
+        (0.55, 0.7, Verdict.UNDECIDED),
+        (0.61, 0.7, Verdict.FAIL),
+    ],
 )
 def test_the_growth_of_standard_logits_fails_only_where_it_lies_beyond(
     low: float, high: float, verdict: Verdict
@@ -386,3 +391,11 @@ def test_the_growth_of_standard_logits_fails_only_where_it_lies_beyond(
     row = CheckRow(Quantity.CHANGE, "head", 1, "", 0.0, True, 0.1, slope, (), judged)
     assert growth_allowed(row, Runs({32: plan}, {}, {}), grows=False).verdict is verdict
     assert growth_allowed(row, Runs({32: plan}, {}, {}), grows=True).verdict is judged
+
+
+def test_no_growth_of_mups_logits_is_allowed() -> None:
+    """a + b = 1: a slope that may be 0 or above stays undecided, without a word that it does no harm."""
+    plan = plan_ladder(Mlp, base_width=32, parameterization=MUP, optimizer=ADAM, alignment=FULL)(32)
+    slope = SlopeInterval(0.12, 0.05, 0.19)
+    row = CheckRow(Quantity.CHANGE, "head", 1, "", 0.0, True, 0.1, slope, (), Verdict.UNDECIDED)
+    assert growth_allowed(row, Runs({32: plan}, {}, {}), grows=False) is row

@@ -1,5 +1,7 @@
 """What is recorded of a forward pass, and what one tensor's change does to a module's output."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -88,6 +90,11 @@ def test_a_tensor_that_acts_through_others_is_told_from_one_that_does_not() -> N
     assert local["attention.in_proj_weight"] is True
     assert (sites["attention.out_proj.weight"] or sites["positions"]).module == "attention"
     assert local["unused.weight"] is False  # its nearest called module is the model
+
+
+def test_a_module_whose_name_holds_the_word_is_no_parametrization() -> None:
+    model = nn.Sequential(OrderedDict(parametrizations_of_mine=nn.Linear(2, 2)))
+    assert "parametrizations_of_mine" in called_modules(model, lambda: model(torch.ones(1, 2)))
 
 
 def test_a_parametrization_makes_weights_and_no_activations() -> None:
