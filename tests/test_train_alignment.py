@@ -1,7 +1,7 @@
 """Alignment of populations: against arithmetic by hand, alone and side by side, and training that it leaves alone."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -225,6 +225,30 @@ def test_starts_kept_elsewhere_are_the_same_bits(device_bytes: int, host_bytes: 
         assert torch.equal(kept.per_member(kept.tensor(name)), tensor)
 
 
+@pytest.mark.parametrize(
+    ("short_of_device", "short_of_host", "place"),
+    [(0, 1, "device"), (1, 0, "host"), (1, 1, "drawn"), (1, None, "host"), (None, 1, "device")],
+)
+def test_where_starts_are_kept_by_the_bytes(
+    short_of_device: int | None, short_of_host: int | None, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three distinct starts of five members, 4 bytes a number. What is kept is what was given, here twice the draw."""
+    model = transformer(16)
+    members, recipe = crowd(model), recipe_of(model)
+    start = initial_parameters(recipe, members, CPU)
+    size = 3 * 4 * model.parameter_count
+    module, sent = sys.modules["widthwise.train.reference"], list[str]()
+    original = module._on_host
+    monkeypatch.setattr(module, "_on_host", lambda *given: sent.append("host") or original(*given))
+    room = [None if short is None else size - short for short in (short_of_device, short_of_host)]
+    kept = initial_reference(
+        recipe, members, {n: 2 * t for n, t in start.items()}, device_bytes=room[0], host_bytes=room[1]
+    )
+    for name, tensor in start.items():
+        assert torch.equal(kept.tensor(name), (1 if place == "drawn" else 2) * tensor[[0, 2, 4]])
+    assert bool(sent) == (place == "host")
+
+
 def test_what_is_kept_is_no_view_of_what_is_trained() -> None:
     model = mlp(16)
     recipe, members = recipe_of(model), crowd(model)
@@ -348,16 +372,28 @@ def test_bad_plans(changes: dict[str, object], says: str) -> None:
         outcomes(model, plan_of(model, **changes))  # pyright: ignore[reportArgumentType]
 
 
-def test_settings_of_precision_are_as_they_were() -> None:
-    matmul = torch.backends.cuda.matmul
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "tf32"
+def test_settings_of_precision_are_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a program has allowed for its products, on CUDA and on a CPU, is not allowed while it is measured."""
+    settings = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # pyright: ignore
+    before = [setting.fp32_precision for setting in settings]
+    module, during = sys.modules["widthwise.train.alignment"], set[tuple[str, ...]]()
+
+    def mean_squares(norms: Sequence[Tensor], entries: int) -> Tensor:
+        during.add(tuple(setting.fp32_precision for setting in settings))
+        return original(norms, entries)
+
+    original = module.mean_squares
+    monkeypatch.setattr(module, "mean_squares", mean_squares)
     try:
+        for setting, allowed in zip(settings, ("tf32", "bf16"), strict=True):
+            setting.fp32_precision = allowed
         model = mlp(8)
         outcomes(model, plan_of(model))
-        assert matmul.fp32_precision == "tf32"
+        assert during == {("ieee", "ieee")}
+        assert [setting.fp32_precision for setting in settings] == ["tf32", "bf16"]
     finally:
-        matmul.fp32_precision = before
+        for setting, own in zip(settings, before, strict=True):
+            setting.fp32_precision = own
 
 
 @pytest.mark.cuda
