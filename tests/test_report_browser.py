@@ -47,7 +47,7 @@ def test_every_chart_is_drawn_and_fits(browser: Browser, page: Path, width: int,
         "[...document.querySelectorAll('[data-figure]')].map((chart) => [chart.querySelectorAll('svg path').length,"
         " chart.querySelector('svg').getBoundingClientRect().width <= chart.clientWidth + 0.5])"
     )
-    assert len(charts) == 5
+    assert len(charts) == 6
     assert all(paths > 10 and fits for paths, fits in charts)
     assert (
         browser.value("document.documentElement.scrollWidth === document.documentElement.clientWidth") is True
