@@ -1,6 +1,7 @@
 """The margins and intervals of claims 1, 2, 3, 9 and 10: just inside, just outside, and by other formulas."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from scipy import stats
@@ -99,37 +100,112 @@ def sgd_and_adam(noise: float) -> dict[ArmLabel, Law]:
     return {**adam, **sgd}
 
 
-def test_the_ratio_of_spreads_has_fishers_interval() -> None:
-    found = judged(9, sgd_and_adam(5.0)).conditions[0].measured
+def interval_of_ratio(ratio: float, first: float, second: float) -> tuple[float, float]:
+    low, high = (ratio / math.sqrt(stats.f.ppf(p, first, second)) for p in (0.975, 0.025))
+    return low, high
+
+
+def test_the_ratio_of_spreads_is_as_sure_as_the_cells_are_alike() -> None:
+    """Fisher's F at (sum Q)^2 / sum(Q^2 / 2) degrees of freedom, Q of a cell's three seeds."""
+    laws = sgd_and_adam(5.0) | {ArmLabel("mup", "sgd", "global"): Law(floor=3.0, noise=0.05)}
+    study = evidence(laws, seeds=SEEDS)
+    squares: dict[str, list[float]] = {"sgd": [], "adam": []}
+    for label in laws:
+        for fit in study.cells(label):
+            assert fit.local is not None
+            squares[label.optimizer].append(float(fit.local.levels @ fit.local.levels))
+    mean = {name: sum(q) / (len(q) * (SEEDS - 1)) for name, q in squares.items()}
+    freedom = {name: sum(q) ** 2 / sum(x**2 / (SEEDS - 1) for x in q) for name, q in squares.items()}
+    (verdict,) = [v for v in judge_claims(study) if v.number == 9]
+    found = verdict.conditions[0].measured
     assert found is not None
-    sgd, adam = (count * len(WIDTHS) * (SEEDS - 1) for count in (2, 4))
-    assert found.low == pytest.approx(found.estimate / math.sqrt(stats.f.ppf(0.975, sgd, adam)), rel=1e-9)
-    assert found.high == pytest.approx(found.estimate / math.sqrt(stats.f.ppf(0.025, sgd, adam)), rel=1e-9)
+    assert found.estimate == pytest.approx(math.sqrt(mean["sgd"] / mean["adam"]), rel=1e-12)
+    ends = interval_of_ratio(found.estimate, freedom["sgd"], freedom["adam"])
+    assert (found.low, found.high) == pytest.approx(ends, rel=1e-9)
+    assert freedom["sgd"] < len(WIDTHS) * (
+        SEEDS - 1
+    )  # the third prescription's alone: it has nearly all the scatter
 
 
-@pytest.mark.parametrize(("times", "standing"), [(6.0, HOLDS), (1.5, DOES_NOT)])
+def test_a_cell_that_alone_scatters_is_two_degrees_of_freedom() -> None:
+    laws = {ArmLabel("standard", "sgd", "global"): Law(noise=0.0), ArmLabel("ntk", "adam", "global"): Law()}
+    names = {label: name for name, label in zip(("sgd", "adam"), laws, strict=True)}
+    observations = [o for label, law in laws.items() for o in runs(names[label], law)]
+    observations = [
+        replace(o, loss=o.loss + 0.1 * o.seed) if (o.prescription, o.width) == ("sgd", 512) and o.loss else o
+        for o in observations
+    ]
+    study = Evidence(fit_table(observations), {name: label for label, name in names.items()})
+    (verdict,) = [v for v in judge_claims(study) if v.number == 9]
+    found = verdict.conditions[0].measured
+    assert found is not None
+    cells = [fit.local for fit in study.cells(ArmLabel("ntk", "adam", "global"))]
+    q = [float(local.levels @ local.levels) for local in cells if local is not None]
+    ends = interval_of_ratio(found.estimate, 2, sum(q) ** 2 / sum(x**2 / 2 for x in q))
+    assert (found.low, found.high) == pytest.approx(ends, rel=1e-6)
+
+
+@pytest.mark.parametrize(("times", "standing"), [(8.0, HOLDS), (1.5, DOES_NOT)])
 def test_sgd_is_noisier_from_three_times_on(times: float, standing: Standing) -> None:
-    """16 and 32 degrees of freedom: the interval reaches from about 0.65 to 1.6 times the ratio."""
+    """About 8 and 16 degrees of freedom: the interval reaches from about 0.57 to 2 times the ratio."""
     found = judged(9, sgd_and_adam(times)).conditions[0]
     assert found.standing is standing, found
     assert found.demand == "at least 3"
 
 
-def test_the_surest_rise_is_sure_among_all_of_a_parameterizations() -> None:
-    """Three steps between four widths, each a difference of two means of three seeds."""
+def test_the_surest_rise_is_sure_among_all_rises() -> None:
+    """Two prescriptions of three steps each, each a difference of two widths' means of three seeds."""
     laws = sgd_and_adam(5.0)
     study = evidence(laws, seeds=SEEDS)
-    sgd = [label for label in laws if label.optimizer == "sgd"]
-    noise = pool_noise(fit for label in sgd for fit in study.cells(label))
     (verdict,) = [v for v in judge_claims(study) if v.number == 9]
     found = verdict.conditions[1]
     assert found.standing is HOLDS
     assert found.what.startswith("rise of the best loss from width 256 to 512")
-    assert noise is not None
     assert found.measured is not None
-    quantile = stats.t.ppf(1 - 0.05 / 3 / 2, noise.degrees_of_freedom)
-    half = quantile * noise.level * math.sqrt(2 / SEEDS)
+    sgd = [fit for label in laws if label.optimizer == "sgd" for fit in study.cells(label)]
+    noises = [pool_noise(fit for fit in sgd if fit.cell.width == width) for width in (256, 512)]
+    parts = [(noise.level**2 / SEEDS, noise.degrees_of_freedom) for noise in noises if noise is not None]
+    variance = sum(part for part, _ in parts)
+    quantile = stats.t.ppf(1 - 0.05 / 6 / 2, variance**2 / sum(part**2 / nu for part, nu in parts))
+    (name,) = [label for label in laws if study.arm(label) == found.what.rpartition(", ")[2]]
+    before, after = (fit.local for fit in study.cells(name)[1:3])
+    assert before is not None
+    assert after is not None
+    shape = abs(after.loss_difference - before.loss_difference)
+    half = quantile * math.sqrt(variance) + shape
     assert found.measured.high - found.measured.estimate == pytest.approx(half, rel=1e-9)
+
+
+def test_a_rise_is_of_the_mean_of_all_seeds_and_equal_runs_are_one_rise() -> None:
+    """One seed searches, and at 512 it is 0.03 worse than the others, which ran the best rate alone."""
+    laws = {
+        ArmLabel("standard", "sgd", "global"): Law(bump={512: 0.5}),
+        ArmLabel("ntk", "adam", "global"): Law(),
+    }
+    names = dict(zip(laws, ("sgd", "adam"), strict=True))
+    found = [o for label, law in laws.items() for o in runs(names[label], law, seeds=SEEDS)]
+    found = [o for o in found if o.seed == 0 or o.rate == 2.0**-8]
+    found = [
+        replace(o, loss=o.loss + 0.03)
+        if o.loss and (o.prescription, o.width, o.seed) == ("sgd", 512, 0)
+        else o
+        for o in found
+    ]
+    named = {name: label for label, name in names.items()}
+    mean = {w: sum(o.loss or 0 for o in found if (o.prescription, o.width, o.rate) == ("sgd", w, 2.0**-8)) / SEEDS
+            for w in (256, 512)}  # fmt: skip
+    twice = [*found, *(replace(o, prescription="again") for o in found if o.prescription == "sgd")]
+    rises: list[Condition] = []
+    for table, labels in (
+        (found, named),
+        (twice, named | {"again": ArmLabel("standard", "sgd", "full")}),
+    ):
+        (verdict,) = [v for v in judge_claims(Evidence(fit_table(table), labels)) if v.number == 9]
+        rises.append(verdict.conditions[1])
+    assert rises[0].measured is not None
+    # the best rate is the fit's own but for its jitter, a hundredth of 1e-3, three times of which an error of it is
+    assert rises[0].measured.estimate == pytest.approx(mean[512] - mean[256], abs=3e-5)
+    assert rises[0].measured == rises[1].measured
 
 
 def test_the_base_widths_rate_is_kept_where_there_is_one_and_a_larger_width() -> None:

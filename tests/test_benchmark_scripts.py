@@ -34,6 +34,7 @@ QUICK = {
     "fine_grids",
     "interval_coverage",
     "report_scale",
+    "spreads",
     "sweep_replay",
     "wide_check",
     *ALONE,

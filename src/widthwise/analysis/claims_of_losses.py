@@ -1,6 +1,8 @@
 """The claims about the loss at the best rate: 4 to 9."""
 
 import math
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from widthwise.analysis.arm_label import ArmLabel
@@ -19,8 +21,10 @@ from widthwise.analysis.claim import (
 from widthwise.analysis.claims_of_rates import adam
 from widthwise.analysis.evidence import PARAMETERIZATIONS, Evidence
 from widthwise.analysis.noise import distinct_fits, pool_noise, student_quantile
-from widthwise.analysis.optimum import LocalFit
+from widthwise.analysis.optimum import CellFit
+from widthwise.analysis.optimum_loss import OptimumLoss
 from widthwise.analysis.result import Interval
+from widthwise.analysis.spread_ratio import Scatter, spread_ratio
 
 NOISIER = 3.0
 
@@ -105,24 +109,15 @@ def claim_9(study: Evidence) -> ClaimVerdict:
         "spread of the best loss over seeds, SGD over Adam", None if lacking else _spread_ratio(study), NOISIER,
         math.inf, missing=lacking or Gap("SGD or Adam has no cell with two seeds"), demand=f"at least {NOISIER:g}",
     )  # fmt: skip
-    rises = [] if lacking else [_largest_rise(study, name) for name in PARAMETERIZATIONS]
-    rises = [rise for rise in rises if rise is not None]
-    standing = lacking.standing if lacking else any_of(rises)
-    best = max(
-        (r for r in rises if r.measured is not None),
-        key=lambda r: r.measured.low if r.measured else 0,
-        default=None,
-    )
-    missing = lacking.reason if lacking else "no SGD prescription has two bracketed widths with known noise"
-    monotone = (
-        Condition(
-            "the loss rises from one width to the next, SGD", "above 0 for some", None, standing, missing
-        )
-        if best is None
-        else Condition(best.what, "above 0 for some parameterization and width", best.measured, standing)
+    found = None if lacking else _surest_rise(study)
+    missing = lacking or Gap("no SGD prescription has two bracketed widths with known noise")
+    demand = "above 0 for some parameterization and width"
+    monotone = found or Condition(
+        "the loss rises from one width to the next, SGD", demand, None, missing.standing, missing.reason
     )
     claim = "SGD transfers worst: noisy, and its loss is not monotone in the width"
-    return ClaimVerdict(9, claim, all_of((spread, monotone)), (spread, monotone))
+    conditions = (spread, replace(monotone, demand=demand))
+    return ClaimVerdict(9, claim, all_of(conditions), conditions, "" if lacking else _counted(study))
 
 
 def _lacking(study: Evidence) -> Gap | None:
@@ -138,55 +133,83 @@ def _arms(study: Evidence, optimizer: str) -> list[str]:
     return [name for name in dict.fromkeys(found) if name is not None]
 
 
+def _counted(study: Evidence) -> str:
+    """Which cells the numbers are of."""
+    counts: list[str] = []
+    for name, optimizer in (("SGD's", "sgd"), ("Adam's", "adam")):
+        fits = [fit for arm in _arms(study, optimizer) for fit in study.table.prescriptions[arm]]
+        counts.append(f"{sum(fit.local is not None for fit in fits)} of {name} {len(fits)}")
+    return f"Over the prescriptions and widths with a best rate, {' and '.join(counts)}, equal runs once."
+
+
 def _spread_ratio(study: Evidence) -> Interval | None:
-    """Ratio of the standard deviations of one seed's best loss, with the interval of Fisher's F."""
-    variances: list[tuple[float, int]] = []
-    for optimizer in ("sgd", "adam"):
-        arms = _arms(study, optimizer)
-        cells = distinct_fits(fit for name in arms for fit in study.table.prescriptions[name])
-        freedom = sum(cell.seeds - 1 for cell in cells)
-        total = sum(float(cell.levels @ cell.levels) for cell in cells)
-        if freedom < 1:  # seeds at some rates alone: their scatter
-            freedom = sum(cell.scatter_freedom for cell in cells)
-            total = sum(float(cell.scatter @ cell.scatter) for cell in cells)
-        if freedom < 1 or total == 0:
-            return None
-        variances.append((total / freedom, freedom))
-    from scipy.special import fdtri
-
-    (sgd, nu_1), (adam_, nu_2) = variances
-    ratio = math.sqrt(sgd / adam_)
-    low, high = (float(fdtri(nu_1, nu_2, p)) for p in ((1 - study.level) / 2, (1 + study.level) / 2))
-    return Interval(ratio, ratio / math.sqrt(high), ratio / math.sqrt(low))
+    """Ratio of the standard deviations of one seed's best loss, over the distinct cells of SGD and of Adam."""
+    sgd, adam_ = (
+        [fit for name in _arms(study, o) for fit in study.table.prescriptions[name]] for o in ("sgd", "adam")
+    )
+    return spread_ratio(_scatter(sgd), _scatter(adam_), level=study.level)
 
 
-def _largest_rise(study: Evidence, parameterization: str) -> Condition | None:
-    """The rise of the loss between neighbouring widths that is surest to be above 0, over SGD's prescriptions.
+def _scatter(fits: Sequence[CellFit]) -> Scatter:
+    cells = distinct_fits(fits)
+    whole = [(float(cell.levels @ cell.levels), cell.seeds - 1) for cell in cells]
+    if any(freedom for _, freedom in whole):
+        return whole
+    return [
+        (float(cell.scatter @ cell.scatter), cell.scatter_freedom) for cell in cells
+    ]  # seeds at some rates alone
 
-    The intervals hold for all the rises together (Bonferroni), since the largest of them is picked.
+
+Step = tuple[str, CellFit, CellFit]
+"""A prescription, and two cells of neighbouring widths of those with a best rate."""
+
+
+def _surest_rise(study: Evidence) -> Condition | None:
+    """The rise of the loss from one width to the next that is surest to be above 0, over SGD's prescriptions.
+
+    The intervals hold for all the rises together (Bonferroni), since one of them is picked.
     """
-    arms = _arms(study, "sgd")
-    noise = pool_noise(fit for name in arms for fit in study.table.prescriptions[name])
-    steps: list[tuple[str, LocalFit, LocalFit]] = []
-    for name in arms:
-        if study.labels[name].parameterization == parameterization:
-            fits = [fit for fit in study.table.prescriptions[name] if fit.local is not None]
-            steps += [
-                (f"from width {n.cell.width} to {m.cell.width}, {name}", n.local, m.local)
-                for n, m in pairwise(fits)
-                if n.local is not None and m.local is not None
-            ]
-    if noise is None or not steps:
+    steps: dict[Hashable, Step] = {}
+    for name in _arms(study, "sgd"):
+        fits = [fit for fit in study.table.prescriptions[name] if fit.local is not None]
+        for before, after in pairwise(fits):
+            runs = tuple(fit.local.identity for fit in (before, after) if fit.local is not None)
+            steps.setdefault(runs, (name, before, after))
+    level = 1 - (1 - study.level) / max(len(steps), 1)
+    every = [fit for name in _arms(study, "sgd") for fit in study.table.prescriptions[name]]
+    rises = [(step, _rise(every, step, level)) for step in steps.values()]
+    conditions = [
+        above_zero(
+            f"rise of the best loss from width {before.cell.width} to {after.cell.width}, {name}",
+            rise,
+            missing=Gap(""),
+        )
+        for (name, before, after), rise in rises
+        if rise is not None
+    ]
+    if not conditions:
         return None
-    level = 1 - (1 - study.level) / len(steps)
-    found: list[tuple[float, Condition]] = []
-    for where, before, after in steps:
-        estimate = after.loss - before.loss
-        variance = noise.level**2 * (1 / before.seeds + 1 / after.seeds)
-        half = student_quantile(level, noise.degrees_of_freedom) * math.sqrt(variance)
-        rise = Interval(estimate, estimate - half, estimate + half)
-        found.append((rise.low, above_zero(f"rise of the best loss {where}", rise, missing=Gap(""))))
-    surest = max(found, key=lambda pair: pair[0])[1]
-    standings = {condition.standing for _, condition in found}
-    open_ = Standing.OPEN in standings and surest.standing is Standing.DOES_NOT
-    return Condition(surest.what, surest.demand, surest.measured, Standing.OPEN) if open_ else surest
+    surest = max(conditions, key=lambda c: c.measured.low if c.measured else -math.inf)
+    return replace(surest, standing=any_of(conditions))
+
+
+def _rise(fits: Sequence[CellFit], step: Step, level: float) -> Interval | None:
+    """Loss at the optimum of the second cell less that of the first, each with the noise of its width's fits."""
+    _, before, after = step
+    losses = [OptimumLoss(fit, fit.local) for fit in (before, after) if fit.local is not None]
+    noises = [pool_noise(fit for fit in fits if fit.cell.width == one.cell.cell.width) for one in losses]
+    noises = [noise or pool_noise(fits) for noise in noises]
+    parts = [
+        (noise.level**2 * one.factor, noise.degrees_of_freedom)
+        for one, noise in zip(losses, noises, strict=True)
+        if noise is not None
+    ]
+    if len(parts) < 2:
+        return None
+    variance = math.fsum(part for part, _ in parts)
+    half = abs(losses[1].local.loss_difference - losses[0].local.loss_difference)
+    if variance:
+        freedom = variance**2 / math.fsum(part**2 / freedom for part, freedom in parts)
+        half += student_quantile(level, freedom) * math.sqrt(variance)
+    estimate = losses[1].mean - losses[0].mean
+    return Interval(estimate, estimate - half, estimate + half)
