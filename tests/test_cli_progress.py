@@ -77,6 +77,16 @@ def test_a_line_for_each_population_though_several_take_turns(capsys: pytest.Cap
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
+def test_a_line_where_a_population_is_gone_on_with(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same one, from its checkpoint at step 40: by another worker, say, after the first was lost."""
+    with show_progress() as listener:
+        for resumed in (0, 0, 40, 40):
+            listener(replace(STATE, resumed_step=resumed))
+    assert capsys.readouterr().err.splitlines() == [
+        describe(replace(STATE, resumed_step=resumed)) for resumed in (0, 40)
+    ]
+
+
 def test_a_long_population_is_heard_of_every_minute(capsys: pytest.CaptureFixture[str]) -> None:
     with show_progress() as listener:
         for seconds in (5.0, 64.9, 65.0, 70.0, 124.9, 125.5):

@@ -14,7 +14,9 @@ from torch import nn
 from jax_cases import TORCH_NAMES, init_mlp, normal
 from plan_training import Tied, mlp
 from widthwise.jax import Layout, describe_tree, plan_for_tree, rows_of_tree
+from widthwise.jax.tree_skeletons import draw_tree_pair
 from widthwise.scaling import Axis, ModelDescription, Rule, ScalingPlan, describe, plan_from
+from widthwise.scaling.draws import pool
 from widthwise.theory import ADAM, ALIGNMENTS, FULL, OPTIMIZER_RULES, PARAMETERIZATIONS, STANDARD, Role
 
 WIDTHS = (16, 32, 64)
@@ -74,6 +76,18 @@ def test_roles_of_flax_names_by_hand() -> None:
         "head.bias": Role.FIXED,
     }
     assert description.tensors["head.kernel"].axes == (Axis.CONTRACTED, Axis.PRODUCED)
+
+
+def test_zeros_among_what_is_drawn_are_left_out() -> None:
+    """A sparse kernel of spread 0.1: three quarters are zero, at other places under every key."""
+
+    def init(n: int, key: jax.Array) -> Any:
+        rng = np.random.default_rng(int(jax.random.key_data(key)[1]))
+        return {"kernel": 0.1 * rng.standard_normal((n, n)) * (rng.random((n, n)) < 0.25)}
+
+    sample = pool([draw_tree_pair(init, 64, 0)["kernel"]])
+    # Two draws of 4096 / 4 entries: relative error 1 / sqrt(4096), five of them.
+    assert (sample.spread, sample.size) == pytest.approx((0.1, 0.1), rel=5 / 64)
 
 
 @pytest.mark.parametrize(
