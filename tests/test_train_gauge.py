@@ -26,7 +26,7 @@ from widthwise.theory import ADAM, MEAN_FIELD, MUP, NTK, SGD, OptimizerRule
 from widthwise.train import Member, Outcome
 
 CORPUS = letter_corpus()
-STEPS = 60
+STEPS = 30
 MULTIPLIED = (MUP, NTK, MEAN_FIELD)
 """The parameterizations that have multipliers."""
 
@@ -75,7 +75,7 @@ def require_training(results: tuple[Outcome, ...]) -> None:
     ("update", "rule"), [(SGD_MOMENTUM, SGD), (ATAN2_UPDATE, ADAM)], ids=["sgd", "atan2"]
 )
 def test_both_gauges_train_the_same_bits(width: int, update: MemberUpdate, rule: OptimizerRule) -> None:
-    """All losses of 60 steps and the validation loss."""
+    """All losses of 30 steps and the validation loss."""
     model = transformer(width)
     explicit = outcomes(model, update, numbers_of(model, rule, Gauge.EXPLICIT))
     require_training(explicit)

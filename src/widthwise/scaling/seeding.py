@@ -27,8 +27,18 @@ def seeded(seed: int) -> Generator[None]:
     state = random.getstate()
     try:
         with torch.random.fork_rng(devices=devices):  # pyright: ignore[reportUnknownMemberType]
-            torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
+            _seed(seed)
             random.seed(seed)
             yield
     finally:
         random.setstate(state)
+
+
+def _seed(seed: int) -> None:
+    """`torch.manual_seed`, which for each kind of device that is not there yet formats a stack trace to keep."""
+    import torch
+
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
+    else:
+        torch.default_generator.manual_seed(seed)
