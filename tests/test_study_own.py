@@ -13,6 +13,7 @@ import pytest
 import yaml
 from torch import nn
 
+import own_functions
 from study_example import command, snapshot, tiny
 from widthwise import ADAM, FULL, MUP, STANDARD, make_plan
 from widthwise.cli.labels import labelled_study
@@ -311,6 +312,50 @@ def test_an_interrupted_study_goes_on(tmp_path: Path) -> None:
         == run_study(source(), tmp_path / "whole.sqlite", device="cpu").trials
     )
     assert sorted(snapshot(tmp_path)) == ["s.sqlite", "whole.sqlite"]
+
+
+def test_a_larger_study_takes_what_a_smaller_one_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is new is trained, and the store is that of a study that was trained as a whole."""
+    small = {"widths": [16, 32], "seeds": [0], "learning_rates": {"lowest": "2^-8", "highest": "2^-6"}}
+    large = {"widths": [16, 32, 64], "seeds": [0], "learning_rates": {"lowest": "2^-8", "highest": "2^-4"}}
+    run_study(source(**small), tmp_path / "small.sqlite", device="cpu")
+    whole = run_study(source(**large), tmp_path / "whole.sqlite", device="cpu")
+    told: list[Trial] = []
+    valley = own_functions.valley
+    monkeypatch.setattr(
+        own_functions, "valley", lambda trial, report: (told.append(trial), valley(trial, report))[1]
+    )
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(fields(**large)))
+    store, options = tmp_path / "large.sqlite", ("--reuse", tmp_path / "small.sqlite", "--device", "cpu")
+    assert command("study", "run", tmp_path / "spec.yaml", "--store", store, *options).exit_code == 0
+    taken = {(w, 2.0**k) for w in (16, 32) for k in (-8, -7, -6)}
+    every = {(w, 2.0**k) for w in (16, 32, 64) for k in range(-8, -3)}
+    assert {(t.width, t.learning_rate) for t in told} == every - taken
+    assert len(told) == 2 * len(every - taken)
+    found = read_study(store)
+    assert (found.trials, found.cells) == (whole.trials, whole.cells)
+    assert read_curves(store) == read_curves(tmp_path / "whole.sqlite")
+    assert found.hosts[0] == {"results taken from": str(tmp_path / "small.sqlite")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"model": {**MODEL, "version": "2"}},
+            "is a study of own_functions:valley, version 1, options {}, not of",
+        ),
+        ({"model": tiny()["model"], "corpus": "text.txt"}, "the trials of a transformer train side by side"),
+    ],
+)
+def test_results_of_other_trials_are_not_taken(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    run_study(source(widths=[16], seeds=[0]), tmp_path / "small.sqlite", device="cpu")
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(fields(**changes)))
+    before = snapshot(tmp_path)
+    options = ("--store", tmp_path / "s.sqlite", "--reuse", tmp_path / "small.sqlite")
+    result = command("study", "run", tmp_path / "spec.yaml", *options)
+    assert (result.exit_code, snapshot(tmp_path)) == (2, before)
+    assert says in result.stderr
 
 
 def test_a_function_that_changes_under_a_study_is_told_of(

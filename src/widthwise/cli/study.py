@@ -1,16 +1,16 @@
 """`widthwise study`: run, resume, report, verdict, export."""
 
-import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from widthwise.cli.errors import user_errors
 from widthwise.cli.options import Margin, given
 from widthwise.cli.stopping import resume_command, stoppable
+from widthwise.cli.study_end import print_end
 from widthwise.cli.study_plan import plan
 from widthwise.cli.training_options import (
     AUTO_SIZE,
@@ -22,6 +22,7 @@ from widthwise.cli.training_options import (
     ExecutorOption,
     MinutesOption,
     RetryOption,
+    ReuseOption,
     SizeOption,
     WorkersOption,
     chosen_executor,
@@ -29,9 +30,6 @@ from widthwise.cli.training_options import (
     seconds_between,
     source_of,
 )
-
-if TYPE_CHECKING:
-    from widthwise.records import StoredStudy
 
 study_app = typer.Typer(
     help="Run a study of learning-rate transfer and look at it.",
@@ -83,6 +81,7 @@ def run(
     population_minutes: MinutesOption = None,
     checkpoint_minutes: CheckpointOption = None,
     retry_failed: RetryOption = False,
+    reuse: ReuseOption = None,
 ) -> None:
     """Train every model of a study that is not trained yet, then say what transfers."""
     from widthwise.cli.progress import show_progress
@@ -108,9 +107,10 @@ def run(
             population_minutes=population_minutes,
             stop=stop,
             retry_failed=retry_failed,
+            reuse=reuse,
             **given(checkpoint_seconds=seconds),
         )
-    _print_end(study, store)
+    print_end(study, store)
 
 
 @study_app.command()
@@ -142,7 +142,7 @@ def resume(
             retry_failed=retry_failed,
             **given(checkpoint_seconds=seconds),
         )
-    _print_end(study, store)
+    print_end(study, store)
 
 
 @study_app.command(short_help="Search for constants of the rates at the base width.")
@@ -264,35 +264,3 @@ def export(
         sys.stdout.write(to_csv(study))
     else:
         raise ValueError("--format parquet needs --out FILE; it is not text")
-
-
-def _print_end(study: "StoredStudy", store: Path) -> None:
-    """What transfers, and on standard error what failed."""
-    from widthwise.report.failures import failure_lines
-
-    _print_verdicts(study)
-    if lines := failure_lines(study):
-        again = shlex.join(["widthwise", "study", "resume", str(store), "--retry-failed"])
-        print("widthwise:", "\n".join(lines), file=sys.stderr)
-        print(f"after a repair, `{again}` trains them again", file=sys.stderr)
-
-
-def _print_verdicts(study: "StoredStudy") -> None:
-    from rich.console import Console
-
-    from widthwise.report import predictions, study_transfer, summary_line, verdict_table
-    from widthwise.report.measured_sizes import has_one_rate
-
-    if has_one_rate(study):
-        # What was asked for is what was measured; a verdict needs several rates.
-        print(f"{len(study.trials)} trials, one rate each: `widthwise study report` shows what was measured")
-        return
-    try:
-        analysis = study_transfer(study)
-    except ValueError as error:
-        # The study is trained and kept; that it is too small for a verdict is no bad input.
-        print(f"no verdict: {error}", file=sys.stderr)
-        return
-    console = Console()
-    console.print(verdict_table(analysis, predictions(study)))
-    console.print(summary_line(analysis))

@@ -2,6 +2,7 @@
 
 import math
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,6 +76,13 @@ CheckpointOption = Annotated[
 RetryOption = Annotated[
     bool,
     typer.Option("--retry-failed", help="Train trials that have failed again, after a repair."),
+]
+ReuseOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The store of a smaller study of the same training function of your own; its results are taken.",
+    ),
 ]
 
 

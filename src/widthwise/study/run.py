@@ -18,6 +18,7 @@ from widthwise.study.fitting_sizes import FittingSizes
 from widthwise.study.own_source import function_facts, warn_if_changed
 from widthwise.study.own_spec import OwnSpec
 from widthwise.study.rate_spec import RateSweep
+from widthwise.study.reuse import require_reusable, take_over
 from widthwise.study.run_state import Listener, Tracker
 from widthwise.study.runner import choose_device
 from widthwise.study.sharded import led
@@ -50,6 +51,7 @@ def run_study(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     stop: Stop | None = None,
     retry_failed: bool = False,
+    reuse: Path | str | None = None,
 ) -> StoredStudy:
     """Run a specification into a store; an existing store of the same specification is continued.
 
@@ -67,6 +69,7 @@ def run_study(
         stop: asked to stop, by `stop_on_signals` for one, what is in training here or in processes ends with a
             checkpoint after its next step.
         retry_failed: whether trials of an existing store that have failed are trained again, after a repair.
+        reuse: another study's store, whose results of the same trials of a training function of one's own are taken.
 
     Raises:
         ValueError: bad input of any kind; files are then as they were.
@@ -77,6 +80,8 @@ def run_study(
     with led(executor, device) as mine:
         if mine is None:
             return read_study(store)
+        if reuse is not None:
+            require_reusable(source.spec, reuse)
         if os.path.exists(store):
             require_same_spec(source, store)
             if [arm.name for arm in read_study(store).arms] != [arm.name for arm in expand_arms(source.spec)]:
@@ -91,6 +96,7 @@ def run_study(
                 checkpoint_seconds=checkpoint_seconds,
                 stop=stop,
                 retry_failed=retry_failed,
+                reuse=reuse,
             )
         with mine.open(device) as crew:
             corpus = load_text(source.spec)
@@ -110,7 +116,8 @@ def run_study(
                 minutes=population_minutes,
             )
             more = rounds_of_rates(tokens_of(corpus), crew)
-            return train_pending(store, corpus, crew, listener, checkpoint_seconds, more=more, stop=stop)
+            how = {"more": more, "stop": stop, "reuse": reuse}
+            return train_pending(store, corpus, crew, listener, checkpoint_seconds, **how)
 
 
 def resume_study(
@@ -122,6 +129,7 @@ def resume_study(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     stop: Stop | None = None,
     retry_failed: bool = False,
+    reuse: Path | str | None = None,
 ) -> StoredStudy:
     """Train what a store still lacks, each population as recorded, from its checkpoint where there is one.
 
@@ -144,7 +152,7 @@ def resume_study(
         with mine.open(device) as crew:
             corpus = begun_text(parse_spec(study.spec).spec, study.corpus, where=f"store {str(store)!r}")
             more = rounds_of_rates(tokens_of(corpus), crew)
-            how = {"more": more, "stop": stop, "retry_failed": again}
+            how = {"more": more, "stop": stop, "retry_failed": again, "reuse": reuse}
             return train_pending(store, corpus, crew, listener, checkpoint_seconds, **how)
 
 
@@ -207,6 +215,7 @@ def train_pending(
     more: More,
     stop: Stop | None = None,
     retry_failed: bool = False,
+    reuse: Path | str | None = None,
 ) -> StoredStudy:
     """Train the populations that have not run, and more as long as there are, as the store's only writer."""
     with writing(store) as writer:
@@ -217,6 +226,9 @@ def train_pending(
         if isinstance(spec.model, OwnSpec):
             facts = function_facts(spec.model)
             warn_if_changed(study, spec.model, facts)
+            if reuse is not None and take_over(writer, study, reuse):
+                warn_if_changed(read_study(reuse), spec.model, facts)
+                study = read_study(store)
         # A search for constants measures nothing, whatever its specification says: its store has no layers.
         measure = spec.measure if read_layers(store) else None
         job = Job(study.spec, study.corpus, crew.device, store.absolute(), checkpoint_seconds, measure)
@@ -264,4 +276,9 @@ def require_same_spec(source: SpecSource, store: Path) -> None:
         raise ValueError(
             f"store {str(store)!r} belongs to another specification ({begun.name!r}); "
             "give another --store, or `widthwise study resume` to go on with the one it has"
+            + (
+                f"; --reuse {store} takes the results of trials that are the same into another --store"
+                if isinstance(source.spec.model, OwnSpec)
+                else ""
+            )
         )
