@@ -54,8 +54,11 @@ def test_markup_in_a_name_is_text() -> None:
 def test_a_missing_value_has_its_reason() -> None:
     result = EXAMPLE.analysis.results[1]
     bare = dataclasses.replace(result, regret=Regret(32, 128, None, None), reason="undecided: one seed")
-    analysis = dataclasses.replace(EXAMPLE.analysis, results=(bare,))
-    assert "— one seed." in printed(dataclasses.replace(EXAMPLE, analysis=analysis))
+    other = dataclasses.replace(bare, prescription="another")
+    analysis = dataclasses.replace(EXAMPLE.analysis, results=(bare, other))
+    text = printed(dataclasses.replace(EXAMPLE, analysis=analysis))
+    assert f"{bare.prescription} and another: one seed." in text
+    assert text.count("one seed") == 1
 
 
 def test_summary_line() -> None:

@@ -1,6 +1,6 @@
 """The verdicts for a terminal: a table and a line in words, without the plotting libraries."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -9,10 +9,12 @@ from rich.text import Text
 from widthwise.analysis.result import PrescriptionResult, TransferResult, Verdict
 from widthwise.report.numbers import MISSING, bounds, excess_text, fixed, percent, percent_range
 from widthwise.report.words import (
+    MOST_NAMES,
     VERDICT_SIGNS,
     exponent_missing,
     headline,
     level_text,
+    listing,
     reason_text,
 )
 
@@ -36,8 +38,10 @@ def verdict_table(analysis: TransferResult, predictions: Predictions | None = No
     known = predictions or {}
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     spans = {_widths(result.exponent.widths) for result in analysis.results}
-    one_span = f"widths {next(iter(spans))}, " if len(spans) == 1 else ""
-    table.caption = Text(f"{one_span}intervals at {level_text(analysis.level)}", style="dim")
+    one_span = len(spans) == 1
+    fitted = f"widths {next(iter(spans))}, " if one_span and spans != {MISSING} else ""
+    below = [f"{fitted}intervals at {level_text(analysis.level)}", *_missing(analysis.results)]
+    table.caption = Text("\n".join(below), style="dim")
     table.caption_justify = "left"
     longest = max((len(result.prescription) for result in analysis.results), default=0)
     table.add_column("prescription", overflow="fold", min_width=min(longest, 20 if one_span else 12))
@@ -64,15 +68,32 @@ def verdict_table(analysis: TransferResult, predictions: Predictions | None = No
 def _regret(result: PrescriptionResult) -> str:
     loss = result.regret.loss
     if loss is None:
-        return f"{MISSING} {reason_text(result)}"
+        return MISSING
     text = excess_text(loss)
     return f"{text}\n{percent_range(loss)}" if text == percent(loss.estimate) else text
 
 
 def _exponent(result: PrescriptionResult) -> str:
     fit = result.exponent
-    value, why = fixed(fit.exponent, 2), exponent_missing(fit)
-    return f"{value} {why}" if why else f"{value}\n{bounds(fit.total)}"
+    value = fixed(fit.exponent, 2)
+    return value if exponent_missing(fit) else f"{value}\n{bounds(fit.total)}"
+
+
+def _missing(results: Sequence[PrescriptionResult]) -> list[str]:
+    """Why a number or its interval is not in the table, once for all prescriptions that lack it."""
+    lacking: dict[str, list[str]] = {}
+    without: dict[str, list[str]] = {}
+    for result in results:
+        if result.regret.loss is None:
+            lacking.setdefault(reason_text(result), []).append(result.prescription)
+        if why := exponent_missing(result.exponent):
+            without.setdefault(f"{why}.", []).append(result.prescription)
+    lost = [f"{_named(names)}: {why}" for why, names in lacking.items()]
+    return lost + [f"exponent of {_named(names)}: {why}" for why, names in without.items()]
+
+
+def _named(names: list[str]) -> str:
+    return listing(names) if len(names) <= MOST_NAMES else f"{len(names)} prescriptions"
 
 
 def _theory(predicted: Mapping[str, str]) -> str:
