@@ -119,6 +119,19 @@ def test_fit_error_by_hand() -> None:
     assert estimate(found.fit_error) == pytest.approx(math.sqrt(np.mean(parts)), rel=1e-4)
 
 
+def test_the_interval_of_the_fit_error_has_it_and_reaches_0_where_noise_is_all_of_it() -> None:
+    """Resampled tables miss their laws by more than the measured one does: plain percentiles would not hold it."""
+    exact, bent = metrics(Law(noise=0.01), Law(noise=0.01, bump={256: 0.1}))
+    low, high = bounds(exact.fit_error)
+    assert low == 0.0 < estimate(exact.fit_error) < high
+    low, high = bounds(bent.fit_error)
+    truth = estimate(metrics(Law(noise=0.0, bump={256: 0.1}))[0].fit_error)
+    assert 0.0 < low < truth < high
+    assert high**2 - estimate(bent.fit_error) ** 2 == pytest.approx(
+        estimate(bent.fit_error) ** 2 - low**2, rel=1e-9
+    )
+
+
 def test_gap_is_against_the_lowest_floor_unless_another_is_named() -> None:
     laws = Law(floor=2.1), Law(floor=2.0), Law(floor=2.3)
     found = metrics(*laws)
@@ -128,6 +141,14 @@ def test_gap_is_against_the_lowest_floor_unless_another_is_named() -> None:
     assert bounds(found[1].gap) == (0.0, 0.0)
     named = metrics(*laws, reference="p0")
     assert [estimate(m.gap) for m in named] == pytest.approx([0.0, -0.1, 0.2], abs=0.03)
+
+
+def test_gap_is_not_against_a_floor_that_is_a_bound() -> None:
+    """A loss that falls ever faster has the lowest floor that there may be, and that is no loss at infinite width."""
+    faster, sound = metrics(Law(bump={512: -0.05, 1024: -0.3}), Law())
+    assert estimate(faster.floor) < estimate(sound.floor)
+    assert (faster.reference, sound.reference) == ("p1", "p1")
+    assert estimate(sound.gap) == 0.0
 
 
 def test_metrics_do_not_depend_on_the_units_of_the_rate() -> None:
@@ -167,7 +188,9 @@ def test_equal_seeds_of_the_bootstrap_give_equal_intervals() -> None:
 
 def test_what_cannot_be_said_is_said() -> None:
     wide = metrics(Law(noise=0.1, curvature=0.004))[0]
-    assert any("useless" in flag for flag in wide.flags)
+    assert any("wide: not even its sign is known" in flag for flag in wide.flags)
+    steep = metrics(Law(noise=0.02, curvature_exponent=-3.0))[0]
+    assert any("wide: its sign is known, its size is not" in flag for flag in steep.flags)
     one_seed = metrics(Law(), seeds=1)[0]
     assert one_seed.kappa is not None
     assert one_seed.kappa.interval is None

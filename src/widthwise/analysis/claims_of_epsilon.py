@@ -37,7 +37,8 @@ REMEDIES = ("per layer", "atan2")
 _HURT_FIRST, _HURT_LATER = ("mean-field", "ntk"), ("standard", "mup")
 _READING = (
     "Excess: loss at a policy's own best rate less the lowest of all policies of that parameterization and width, "
-    "nats, full-alignment rates, over the seeds that all share."
+    "nats, full-alignment rates, over the seeds that all share. An excess holds for all its comparisons together, with "
+    "the noise of that parameterization's policies."
 )
 
 
@@ -167,7 +168,8 @@ def claim_13(study: Evidence) -> ClaimVerdict:
         for remedy in REMEDIES
     ]  # fmt: skip
     remark = (
-        f"Losses at each policy's own best rate, nats, full-alignment rates; epsilon per layer from {BASE:g}."
+        f"Losses at each policy's own best rate, nats, full-alignment rates; epsilon per layer from {BASE:g}, "
+        f"of which it is the very run at the base width."
     )
     return ClaimVerdict(
         13,

@@ -161,7 +161,7 @@ def claim_15(study: Evidence) -> ClaimVerdict:
         15, "Alignment starts at 1/2, is intermediate, and changes over training and layers", all_of(conditions),
         tuple(conditions),
         "Exponents from the regression over widths; 1/2 is no alignment, 1 is full. Adam, one global rate, at each "
-        "width's best; the start is of the whole product, in small models.",
+        "width's best, of the measured steps each once; the start is of the whole product, in small models.",
     )  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def claim_10(study: Evidence) -> ClaimVerdict:
         10, "Full alignment has its optimum closest to the largest stable rate", all_of(conditions),
         tuple(conditions),
         "The edge lies between the largest stable rate and the next that was run; unstable is a rate that diverged or "
-        "whose loss is above 1.2 times the best.",
+        "whose loss is above 1.2 times the best. Intervals, of which that space is a part, are subtracted end by end.",
     )  # fmt: skip
 
 

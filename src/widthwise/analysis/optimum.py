@@ -19,8 +19,10 @@ pull is a quarter as large and nearly the same in every cell: with little noise 
 the others'. The price is noise: on an exact parabola three points err three times as much as five, like the cubic.
 Where the curvature jumps at the best rate itself the cubic is better, and the spread between the two covers it.
 
-A rate at which any seed diverged cannot be an optimum and is in no fit. If the rate just above the best one is such a
-rate, the best is the highest that trained: an edge, whatever the fits would say.
+A rate at which any seed diverged cannot be an optimum and is in no fit, nor is one above the first such rate above the
+best. If the rate just above the best one is such a rate, the best is the highest that trained: an edge, whatever the
+fits would say. So it is where the best loss is above `UNSTABLE` times its fit's minimum: the next rate broke down
+without diverging, and the parabola through it lies below everything that was measured.
 """
 
 from collections.abc import Hashable

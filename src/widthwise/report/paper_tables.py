@@ -68,8 +68,8 @@ def metrics_page_table(table: FittedTable) -> PageTable | None:
         "How well the rate transfers, in three numbers",
         "E: by how much three laws (loss, best rate, curvature over the width) miss the fitted losses within an octave "
         "of the best rate, relative to the loss. kappa: below 0, errors of an extrapolated rate fade as models widen. "
-        "R(∞): the loss at infinite width less that of the prescription where it is lowest, nats. Intervals are "
-        "95 %, by resampling seeds and fits.",
+        "R(∞): the loss at infinite width less that of the prescription where it is lowest, of those with a sure fit, "
+        "nats. Intervals are 95 %, by resampling seeds and fits.",
         ("prescription", "E", "kappa", "R(∞)", "beware"),
         rows,
         folded=len(rows) > MOST_NAMES,

@@ -21,12 +21,14 @@ from widthwise.report.claims_text import claims_in_short, claims_markdown, inter
 from widthwise.report.joined_studies import LabelledStudy, join_studies
 from widthwise.report.numbers import MISSING, fixed
 from widthwise.report.paper_text import (
+    beware,
     column_title,
     entry_text,
     metric_text,
     published_exponents,
     published_text,
 )
+from widthwise.report.reproduction_words import EXPONENTS, JUDGED, LOSSES, METRICS, RECOMPUTED
 from widthwise.report.study_setting import PROGRESS_HEAD, progress_rows, setting_rows, unfinished_line
 
 
@@ -79,23 +81,6 @@ def compare_studies(studies: Sequence[LabelledStudy], measurements: Measurements
     )
 
 
-JUDGED = """\
-The claims and the condition of each were written down before any of these runs, and no run is made again until a
-claim holds. A condition **holds** when its whole 95 % interval meets it, **does not hold** when its whole interval
-contradicts it, and is otherwise **not decidable at this scale**. A claim of several conditions holds if all do, and
-does not hold if one does not. Only prescriptions count that have finished all of their widths: a claim that needs
-another is **not run yet**.
-
-The best rate of a prescription and width is the minimum of a parabola through the losses within an octave of it, up to
-the first above 1.2 times the best, where training breaks down; a sweep that found no worse rate on both sides has none.
-The best loss is the minimum of a parabola through the nearest rates alone, moved to the mean of all seeds that trained
-at the best of them; two prescriptions are compared seed by seed. Losses are held-out cross-entropies in nats a token.
-The noise is that of the study's own seeds: of best rates pooled over the cells of an optimizer, of a difference of
-losses that pair's own, in proportion to what all pairs have at each width. Either interval covers the fit's shape too.
-*Trials* are the runs of the prescriptions that a claim rests on, those that diverged included; for claims 11 and 14
-they are small measurements of their own, as is the start of claim 15."""
-
-
 def comparison_markdown(comparison: Comparison, *, text: str | None = None) -> str:
     """The document.
 
@@ -117,17 +102,22 @@ def comparison_markdown(comparison: Comparison, *, text: str | None = None) -> s
         "## Claims, condition by condition",
         claims_markdown(comparison.verdicts).strip(),
         "## Exponents of the best rate",
+        EXPONENTS,
         exponents_markdown(comparison),
         "## Loss at the best rate, in the layout of Table E1",
+        LOSSES,
         evaluation_markdown(comparison.evaluation),
         "## How well the rate transfers",
+        METRICS,
         metrics_markdown(comparison.metrics),
+        "## How to recompute the numbers",
+        RECOMPUTED,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def exponents_markdown(comparison: Comparison) -> str:
-    """Theory's exponents, the measured one, and the paper's two fits where it states them, one row a prescription."""
+    """Theory's exponents, the measured one and its widths, and the paper's two fits, one row a prescription."""
     rows: list[Sequence[str]] = []
     for name, result in comparison.evidence.results.items():
         theory = comparison.predictions.get(name, {})
@@ -137,10 +127,11 @@ def exponents_markdown(comparison: Comparison) -> str:
             (
                 name, theory.get("full alignment", MISSING), theory.get("no alignment", MISSING),
                 interval_text(measured) if measured else fixed(estimate, 3),
+                ", ".join(map(str, result.exponent.widths)) or MISSING,
                 published_exponents(comparison.labels.get(name)) or MISSING,
             )
         )  # fmt: skip
-    head = ("prescription", "theory, full alignment", "theory, no alignment", "measured", "paper")
+    head = ("prescription", "theory, full alignment", "theory, no alignment", "measured", "widths", "paper")
     return markdown_table(head, rows)
 
 
@@ -158,10 +149,18 @@ def evaluation_markdown(table: EvaluationTable) -> str:
 
 
 def metrics_markdown(metrics: Iterable[TransferMetrics]) -> str:
-    """Fit error, robustness and asymptotic gap, one row a prescription, with what they must not be used for."""
+    """Fit error, robustness and asymptotic gap, one row a prescription; those without any are named below."""
     head = ("prescription", "E, relative", "kappa", "R(inf), nats", "alpha", "beta", "gamma", "beware")
     rows: list[Sequence[str]] = []
+    references: list[str | None] = []
+    without: dict[str, list[str]] = {}
     for m in metrics:
+        if m.fit_error is None:
+            without.setdefault("; ".join(m.flags), []).append(m.prescription)
+            continue
+        references.append(m.reference)
         values = (m.fit_error, m.kappa, m.gap, m.alpha, m.beta, m.gamma)
-        rows.append((m.prescription, *(metric_text(value) for value in values), "; ".join(m.flags)))
-    return markdown_table(head, rows)
+        rows.append((m.prescription, *(metric_text(value) for value in values), beware(m.flags)))
+    lines = [f"R(inf) is against {name}." for name in dict.fromkeys(references) if name is not None]
+    lines += [f"{why}: {', '.join(names)}." for why, names in without.items()]
+    return "\n\n".join([*([markdown_table(head, rows)] if rows else []), *lines])
