@@ -77,6 +77,14 @@ def test_a_line_for_each_population_though_several_take_turns(capsys: pytest.Cap
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
+def test_models_that_train_alone_and_soon_end_have_no_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line at once, and then one in five seconds."""
+    with show_progress() as listener:
+        for population in range(100):
+            listener(replace(STATE, population=population, members=1, seconds=0.125 * population))
+    assert len(capsys.readouterr().err.splitlines()) == 3  # at 0, 5 and 10 seconds
+
+
 def test_a_line_where_a_population_is_gone_on_with(capsys: pytest.CaptureFixture[str]) -> None:
     """The same one, from its checkpoint at step 40: by another worker, say, after the first was lost."""
     with show_progress() as listener:

@@ -34,20 +34,26 @@ def show_progress() -> "Iterator[Callable[[RunState], None]]":
 
 SILENCE = 60.0
 """Seconds after which a line is printed though no population has begun."""
+SHORT = 5.0
+"""Seconds between lines of populations of one model: a training function's own trials may be many and short."""
 
 
 class _Lines:
-    """Prints a line when a population begins, or is gone on with, after `SILENCE` without one, and at the end."""
+    """Prints a line when a population begins, or is gone on with, after `SILENCE` without one, and at the end.
+
+    Of populations of one model, a line in `SHORT`.
+    """
 
     def __init__(self) -> None:
         self._begun: set[tuple[int, int]] = set()
-        self._printed = 0.0
+        self._printed = -SHORT
 
     def __call__(self, state: "RunState") -> None:
         begun = (state.population, state.resumed_step)
-        silent = state.seconds - self._printed >= SILENCE
-        if begun not in self._begun or silent or state.trials_done == state.trials:
-            self._begun.add(begun)
+        since = state.seconds - self._printed
+        new = begun not in self._begun and (state.members > 1 or since >= SHORT)
+        self._begun.add(begun)
+        if new or since >= SILENCE or state.trials_done == state.trials:
             self._printed = state.seconds
             print(describe(state), file=sys.stderr, flush=True)
 
