@@ -136,6 +136,7 @@ def test_language_models(
 def test_resume_as_a_script(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "resume.py"), *SMALL["resume"]],
+        cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -101,9 +101,10 @@ def test_a_broken_member_in_pieces_of_logits(rows: int, monkeypatch: pytest.Monk
     monkeypatch.setattr(READOUT, "LOGITS_BYTES", rows * 128 * 4)
     monkeypatch.setattr(READOUT, "COLUMNS", 64)
     layer = readout_layer(3, 7, 8, 100)
+    healthy = results(layer, FUSED)
     for name in ("x", "w"):
         broken = layer.with_inputs(**{name: ruin(layer.inputs[name], 1, float("nan"))})
-        assert_only_this_member_breaks(layer, broken, 1, None)
+        assert_only_this_member_breaks(layer, broken, 1, None, healthy=healthy)
 
 
 def test_a_broken_member_of_a_large_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
