@@ -45,37 +45,46 @@ is the floor less that of the prescription where it is lowest, of those whose fi
 resampled squares' upper percentile lies above their median, and ends at 0."""
 
 RECOMPUTED = """\
-The stores are SQLite files. A cell's losses are `trial.validation_loss` of the trials that table `cell` names; a trial
-without one diverged. With x = log2(rate), y the mean loss over the seeds that ran the most rates of the cell, and
-b the rate of lowest y among those at which no seed diverged:
+The stores are SQLite files. A cell's losses are `trial.validation_loss` of the trials that table `cell` names; a
+trial without one diverged. With `x` = log2(rate), `y` the mean loss over the seeds that ran the most rates of the
+cell, and `b` the rate of lowest `y` among those at which no seed diverged:
 
-- **Best rate** x*: rates count up to the first above b at which a seed diverged. A parabola by least squares through
-  the rates within 1 octave of b; beside it a cubic through the same, at least two each side where there are two and
-  four in all. From the far end a window loses rates as long as one of that side is above 1.2 y_b, and 3 (4) points and
-  both neighbours of b are left. x* is the parabola's minimum, D what it has more than the cubic's. No best rate: b is
-  at an end, a fit has no minimum inside its rates, or y_b is above 1.2 m (m below).
-- **Noise of x***, of all distinct cells of an optimizer: sigma^2 = s^2 mean |dx*/dy|^2, s^2 the variance between seeds
-  at one rate, pooled with nu degrees of freedom; tau^2 the variance of D over C cells. A sum of w x* (equal runs
-  joined) has the variance (sigma^2 + tau^2) sum w^2, Satterthwaite's degrees of freedom of both parts, and an interval
-  no narrower than sigma alone gives and no wider than that and sum |w D|. Exponents are such sums (claims 1 to 3).
-- **Best loss** of a seed: its loss at b, more by m - y_b, where m is the minimum of a parabola through b and its
-  neighbours. With S seeds and G the weights of y in m, less 1 at b, the mean's variance is f times a seed's, f = 1/S +
-  |G|^2 + 2 G_b/S. The pooled variance of a width's cells times f gives the ± of the table of losses.
-- **Differences of losses** (claims 4, 6, 8, 12, 13): seed by seed; the noise is of `analysis/difference_noise.py`, over
-  all pairs of the optimizer's prescriptions or, in claims 12 and 13, of the six policies of that parameterization, and
-  f the mean of both. By how much the fits' m - cubic's minimum differ is added to the half-width.
-- **Loss given up** (claim 3): the largest width's curve at the base width's x*, over its minimum, less 1; the interval
-  is the curve's extremes over that of the two x*'s difference (`analysis/regret.py`).
-- **Claim 9**: the spread is the root of the pooled variance of a seed's best loss; F's interval at (sum Q)^2 / sum(Q^2
-  / nu) degrees of freedom, Q a cell's sum of squares (`analysis/spread_ratio.py`). Rises: from one width with a best
-  rate to the next, each width with its pooled variance, at a joint level over all of SGD's distinct ones.
-- **Claim 10**: log2 of the edge less x*, at the largest width. The edge lies half-way between the largest stable rate
-  and the next; its interval is from the one to the other, widened by that of x*; full less none is subtracted end by
+- **Best rate** `X`: rates count up to the first above `b` at which a seed diverged. A parabola by least squares
+  through the rates within 1 octave of `b`; beside it a cubic through the same, at least two each side where there are
+  two and four in all. From its far end a side loses rates as long as one of them is above 1.2 `y_b`, and 3 points
+  (the cubic: 4) and both neighbours of `b` are left. `X` is the parabola's minimum, `D` what it has more than the
+  cubic's. No best rate: `b` is at an end, a fit has no minimum inside its rates, or `y_b` is above 1.2 `m` (`m`
+  below).
+- **Noise of best rates**, of all distinct cells of an optimizer: `sigma^2 = s^2 mean |dX/dy|^2`, `s^2` the variance
+  between seeds at one rate of the parabola, pooled with `nu` degrees of freedom; `tau^2` the variance of `D` over
+  cells. A sum of `w X` (equal runs joined) has the variance `(sigma^2 + tau^2) sum w^2`, Satterthwaite's degrees of
+  freedom of both parts, and an interval no narrower than `sigma` alone gives and no wider than that and `sum |w D|`.
+  Exponents and their differences are such sums (claims 1 to 3).
+- **Best loss** of a seed: its loss at `b`, more by `m - y_b`, `m` the minimum of a parabola through `b` and the rates
+  within half an octave, at least its neighbours. With `S` seeds, and `G` the weights of `y` in `m` less 1 at `b`,
+  their mean's variance is `f` times a seed's, `f = 1/S + |G|^2 + 2 G_b/S`. The pooled variance of a width's cells
+  times `f` gives the ± of the table of losses.
+- **Differences of losses** (claims 4, 6, 8, 12, 13) are taken seed by seed. A pair's variance at a width is `rho v`,
+  with `rho = sum_w (Q/v) / N` and `v = sum_p (Q/rho) / sum_p nu` over all pairs of the optimizer's prescriptions
+  (claims 12 and 13: of the six policies of that parameterization) with common seeds at two widths; `Q` and `nu` are a
+  pair's sum of squares and degrees of freedom at a width, `N` its `nu` of all widths. A sum of `c` times differences
+  has `s^2 = rho sum_w c^2 f v`, `f` the mean of both, and `1/nu = 1/N + sum_w (a - nu/N)^2 / M`: `a` a width's share
+  of `s^2`, `M` 2 less than twice its distinct runs (three seeds). Half the interval is `t s` and by how much the sum
+  of `c m` lies off that of the cubics' minima (`analysis/difference_noise.py`).
+- **Loss given up** (claim 3): the largest width's curve at the base width's `X`, over its minimum, less 1; the
+  interval is the curve's extremes over that of the difference of both `X`, and its own noise (`analysis/regret.py`).
+- **Claim 9**: the spread is the root of the pooled variance of a seed's best loss; the ratio has Fisher's interval at
+  `(sum Q)^2 / sum (Q^2/nu)` degrees of freedom, `Q` a cell's sum of squares (`analysis/spread_ratio.py`). Rises go
+  from one width with a best rate to the next, each width with its pooled variance, at a joint level over all of
+  SGD's.
+- **Claim 10**: log2 of the edge less `X`, at the largest width. The edge is half-way between the largest stable rate
+  and the next; its interval is from the one to the other, widened by that of `X`; full less none is subtracted end by
   end.
-- **Claims 12 and 13**: a policy's loss less each other's, at the level 1 - 0.05 / (5 others, or 4 constants, times 2:
-  the widths, or the two excesses of a difference); the excess and both of its ends are the largest of these, and of 0
-  where the policy is one of the others. At the base width an epsilon per layer is its base's own run.
-- **Claim 15**: log gains are table `alignment`'s `alpha`, of the runs at b, mean over the measured steps, each counting
-  once; their slope over ln(width) as in `analysis/width_slope.py`. "For some" is at a joint level over all of them.
+- **Claims 12 and 13**: a policy's loss less each other's, each at the level 1 - 0.05/k; k is 5 others, or 4
+  constants, and twice that where two widths, or the two excesses of a difference, are behind the number. The excess
+  and both its ends are the largest of these, and of 0 where the policy is one of the others.
+- **Claim 15**: log gains are `alpha` of table `alignment`, of the runs at `b`, mean over the measured steps; their
+  slope over ln(width) has the interval of `analysis/width_slope.py`. "For some" is at a joint level over all of them.
 
-Where more than one seed ran all of a sweep, noises are of the seeds' own fits instead (`analysis/noise.py`)."""
+Joint levels are Bonferroni's. Where more than one seed ran all of a sweep, noises are of the seeds' own fits instead
+(`analysis/noise.py`)."""
