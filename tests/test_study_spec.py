@@ -284,6 +284,10 @@ def test_all_mistakes_are_named_at_once() -> None:
             "hidden? (given: 2)",
         ),
         (
+            {"training": {"batch": 2, "steps": 100, "warmup": 10}},
+            "training.warmup: 10 is no share of the steps, in which the rate rises; write 0 to less than 1",
+        ),
+        (
             {"training": {"batch": 2}},
             "training: neither of `steps` and `horizon` is given; write one of them",
         ),

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from widthwise.study.fields import NUMBER, Count, Section
 from widthwise.study.horizon import Horizon, HorizonField, Steps
@@ -28,6 +28,14 @@ class LayerMajorSpec(Section):
     micro_batches: Count = 1
 
 
+def _share(value: float) -> float:
+    if not 0 <= value < 1:
+        raise ValueError(
+            f"{value:g} is no share of the steps, in which the rate rises; write 0 to less than 1"
+        )
+    return value
+
+
 def _named_form(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
@@ -42,7 +50,7 @@ class TrainingSpec(Section):
     steps: Count | None = None
     horizon: HorizonField | None = None
     batch: Count
-    warmup: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.1
+    warmup: Annotated[float, AfterValidator(_share), Field(allow_inf_nan=False), NUMBER] = 0.1
     floor: Annotated[float, Field(ge=0, le=1), NUMBER] = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
     divergence: DivergenceSpec = DivergenceSpec()
