@@ -20,7 +20,7 @@ from widthwise.cli.labels import labelled_study
 from widthwise.records import TrialStatus, read_curves, read_study
 from widthwise.report import study_page_data
 from widthwise.report.study_setting import setting_rows
-from widthwise.study import RunState, SpecSource, Trial, parse_spec, resume_study, run_study
+from widthwise.study import RunState, SpecSource, Trial, few_rates_note, parse_spec, resume_study, run_study
 from widthwise.study.expand import StudyPlan, expand
 from widthwise.study.own_trial import own_trial
 from widthwise.study.train_own import Curve, train_own
@@ -356,6 +356,18 @@ def test_results_of_other_trials_are_not_taken(tmp_path: Path, changes: dict[str
     result = command("study", "run", tmp_path / "spec.yaml", *options)
     assert (result.exit_code, snapshot(tmp_path)) == (2, before)
     assert says in result.stderr
+
+
+def test_too_few_rates_for_a_verdict_are_told_of_before_training(tmp_path: Path) -> None:
+    few = fields(widths=[16, 32], seeds=[0], learning_rates={"lowest": "2^-7", "highest": "2^-5"})
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(few))
+    result = command("study", "run", tmp_path / "spec.yaml", "--store", tmp_path / "s.sqlite")
+    first, *_, last = result.stderr.splitlines()
+    assert first.startswith(
+        "widthwise: standard-global at width 16 has 3 rates, and 3 more such cells: the study ends"
+    )
+    assert last.startswith("no verdict: ")
+    assert few_rates_note(source().spec) is few_rates_note(source(learning_rates=[0.5]).spec) is None
 
 
 def test_a_function_that_changes_under_a_study_is_told_of(

@@ -10,10 +10,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def show_progress() -> "Iterator[Callable[[RunState], None]]":
-    """Give a listener for `run_study`; lines go to standard error."""
+def show_progress(note: str | None = None) -> "Iterator[Callable[[RunState], None]]":
+    """Give a listener for `run_study`; lines go to standard error.
+
+    Args:
+        note: what to say first, once training begins: what is refused before has one message alone.
+    """
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _noting(note, _Lines())
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
@@ -29,7 +33,18 @@ def show_progress() -> "Iterator[Callable[[RunState], None]]":
         def listen(state: "RunState") -> None:
             progress.update(task, completed=state.work_done / state.work, description=describe(state))
 
-        yield listen
+        yield _noting(note, listen)
+
+
+def _noting(note: str | None, listen: "Callable[[RunState], None]") -> "Callable[[RunState], None]":
+    waiting = [] if note is None else [note]
+
+    def listener(state: "RunState") -> None:
+        while waiting:
+            print(f"widthwise: {waiting.pop()}", file=sys.stderr, flush=True)
+        listen(state)
+
+    return listener
 
 
 SILENCE = 60.0

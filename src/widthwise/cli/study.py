@@ -85,7 +85,7 @@ def run(
 ) -> None:
     """Train every model of a study that is not trained yet, then say what transfers."""
     from widthwise.cli.progress import show_progress
-    from widthwise.study import follow, run_study, with_constants, with_measured
+    from widthwise.study import few_rates_note, follow, run_study, with_constants, with_measured
 
     chosen, seconds = chosen_executor(executor, workers, address), seconds_between(checkpoint_minutes)
     if follow(chosen, device.value):
@@ -96,7 +96,8 @@ def run(
     if measured is not None:
         source = with_measured(source, measured)
     go_on = resume_command(store, device, executor, workers, address, checkpoint_minutes)
-    with stoppable(chosen, store, go_on) as stop, show_progress() as listener:
+    note = None if store.exists() else few_rates_note(source.spec)
+    with stoppable(chosen, store, go_on) as stop, show_progress(note) as listener:
         study = run_study(
             source,
             store,

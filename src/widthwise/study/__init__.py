@@ -10,6 +10,7 @@ from widthwise.study.constants_search import found_constants
 from widthwise.study.constants_text import constants_text
 from widthwise.study.desk import TrainingError
 from widthwise.study.executor import Executor, Local
+from widthwise.study.few_rates import few_rates_note
 from widthwise.study.fitting_sizes import POPULATION_SIZE
 from widthwise.study.measured_rates import MeasuredStore, read_measured
 from widthwise.study.own_trial import Diverged, Report, RoleNumbers, Trial
@@ -50,6 +51,7 @@ __all__ = [
     "arm_axes",
     "built_in_names",
     "constants_text",
+    "few_rates_note",
     "follow",
     "found_constants",
     "load_spec",
