@@ -206,3 +206,28 @@ def test_a_prescription_named_twice_tells_no_more() -> None:
     twice = difference_noise([*fits.values(), fits["c"]])
     assert [twice.widths[w].freedom for w in WIDTHS] == [4.0] * 3
     assert [difference_noise(fits.values()).widths[w].freedom for w in WIDTHS] == [4.0] * 3
+
+
+@pytest.mark.parametrize("beside", [0.0, 1e-3])
+def test_equal_runs_at_the_best_rate_tell_nothing_of_the_noise_elsewhere(beside: float) -> None:
+    """Two policies that are one run at 128 and 256, at all rates or at the best alone, and part at 512."""
+    losses = invented(11, "abcd")
+    losses["b"] = {**losses["a"], 512: losses["b"][512]}
+    observations = [
+        Observation(name, width, 2.0**x, seed, loss + (0.02 + (beside if name == "b" else 0)) * x**2)
+        for name, by_width in losses.items()
+        for width, of in by_width.items()
+        for seed, loss in enumerate(of)
+        for x in (range(-2, 3) if seed == 0 else (0,))
+    ]
+    fits = fit_table(observations).prescriptions
+    noise = difference_noise(fits.values())
+    pairs = common_cells(fits["a"], fits["b"])
+    first, second = pairs[128]
+    assert (first.local.identity == second.local.identity) == (beside == 0)
+    assert first.less(second).freedom == 0
+    compared = {width: a.less(b) for width, (a, b) in pairs.items()}
+    found = noise.variance(compared, {128: 0.0, 256: 0.0, 512: 1.0})
+    assert found == pytest.approx(
+        (compared[512].squares / 2 / 3, 2.0), rel=1e-9
+    )  # three seeds of that width alone

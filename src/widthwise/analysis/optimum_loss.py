@@ -9,7 +9,9 @@ one seed times
 
 Two cells of one width share their seeds: the same initial draw, the same batches. Their difference is therefore taken
 seed by seed, and its variance is that of one seed's difference times the mean of both f. Where all common seeds ran
-every rate of both fits, each seed has a fit of its own and f = 1 / S.
+every rate of both fits, each seed has a fit of its own and f = 1 / S. Where every common seed has the very same loss at
+both best rates, equal runs are compared under two names (two epsilons too small to matter, say): their difference is
+what the fits make of it, without noise, and tells nothing of the pair's noise at other widths.
 """
 
 import math
@@ -67,14 +69,19 @@ class OptimumLoss:
     @cached_property
     def by_seed(self) -> Mapping[int, float]:
         """Each seed's loss at the optimum, of all seeds that trained at the best rate."""
-        cell, best = self.cell.cell, self._best
-        loss_S = cell.loss[:, best]
-        gap = self.local.loss - float(np.mean(loss_S[list(self.local.rows)]))
-        return {
-            seed: float(loss) + gap
-            for seed, loss in zip(cell.seeds, loss_S, strict=True)
-            if np.isfinite(loss)
-        }
+        return {seed: loss + self._move for seed, loss in self._at_best.items()}
+
+    @cached_property
+    def _at_best(self) -> Mapping[int, float]:
+        """Each seed's loss at the best rate."""
+        cell = self.cell.cell
+        loss_S = cell.loss[:, self._best]
+        return {s: float(loss) for s, loss in zip(cell.seeds, loss_S, strict=True) if np.isfinite(loss)}
+
+    @cached_property
+    def _move(self) -> float:
+        """From the fitted seeds' loss at the best rate to that at the optimum."""
+        return self.local.loss - float(np.mean(self.cell.cell.loss[list(self.local.rows), self._best]))
 
     @property
     def fitted_seeds(self) -> tuple[int, ...]:
@@ -114,6 +121,8 @@ class OptimumLoss:
             return LossDifference(
                 self.mean - other.mean, none, (self.factor + other.factor) / 2, shape, paired=False
             )
+        if all(self._at_best[seed] == other._at_best[seed] for seed in seeds):
+            return LossDifference(self._move - other._move, none, 0.0, shape)
         single_S = np.array([self.by_seed[seed] - other.by_seed[seed] for seed in seeds])
         factor = (self.variance_factor(len(seeds)) + other.variance_factor(len(seeds))) / 2
         mean = float(single_S.mean())
