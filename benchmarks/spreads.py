@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from _record import RESULTS, Row, machine, make_record, printed, row, versions, write_json
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import fdtri, ndtri
 
 from widthwise.analysis.spread_ratio import spread_ratio
 
@@ -31,7 +31,7 @@ AS_MEASURED = np.array([
     0.0050, 0.0032, 0.0067, 0.0153,
 ])  # fmt: skip
 CELLS = {"cells alike": np.ones(19), "widths unlike": BY_WIDTH, "cells unlike": AS_MEASURED}
-SECOND = np.exp(stats.norm.ppf((np.arange(77) + 0.5) / 77) / 2)
+SECOND = np.exp(ndtri((np.arange(77) + 0.5) / 77) / 2)
 ERRORS: dict[str, Callable[[np.random.Generator, tuple[int, int]], Floats]] = {
     "normal": lambda rng, shape: rng.standard_normal(shape),
     "Student's t, 5": lambda rng, shape: rng.standard_t(5, shape) / np.sqrt(5 / 3),
@@ -57,7 +57,7 @@ def all_rows(studies: int) -> Iterator[Row]:
                 found = spread_ratio(parts[0], parts[1], level=0.95)
                 assert found is not None
                 taken += found.low <= truth <= found.high
-                low, high = stats.f.ppf([0.025, 0.975], 2 * first_C.size, 2 * second_C.size)
+                low, high = fdtri(2 * first_C.size, 2 * second_C.size, [0.025, 0.975])
                 alike += found.estimate / np.sqrt(high) <= truth <= found.estimate / np.sqrt(low)
             yield row(f"{cells}; {errors}", taken / studies, "fraction", round(float(alike / studies), 4))
 
