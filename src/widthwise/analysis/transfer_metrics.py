@@ -21,7 +21,7 @@ with L_n the width's own parabola and Lhat the laws'. The source fits jointly to
 is stated here and cannot be compared with its numbers to the digit. A resampled table has the noise twice, its own and
 the measured table's, and misses its laws by more than the measured one: E's interval is E^2 more or less by how far the
 upper percentile of the resampled E^2 lies above their median, and ends at 0. (Simulated with three seeds and four
-widths, it leaves out the truth in 0 to 6 of 100 tables; plain percentiles do in 8 to 10, and always where the laws are
+widths, it leaves out the truth in 0 to 6 of 100 tables; plain percentiles do in 2 to 10, and always where the laws are
 exact.)
 
 **Asymptotic loss gap** R(inf) = floor - floor of a reference prescription, in nats.
