@@ -9,9 +9,10 @@ one seed times
 
 Two cells of one width share their seeds: the same initial draw, the same batches. Their difference is therefore taken
 seed by seed, and its variance is that of one seed's difference times the mean of both f. Where all common seeds ran
-every rate of both fits, each seed has a fit of its own and f = 1 / S. Where every common seed has the very same loss at
-both best rates, equal runs are compared under two names (two epsilons too small to matter, say): their difference is
-what the fits make of it, without noise, and tells nothing of the pair's noise at other widths.
+every rate of both fits, each seed has a fit of its own and f = 1 / S. Where two common seeds or more have the very same
+losses at both best rates, equal runs are compared under two names (two epsilons too small to matter, say): their
+difference is what the fits make of it, without noise, and tells nothing of the pair's noise at other widths. One seed
+may agree by chance.
 """
 
 import math
@@ -121,7 +122,7 @@ class OptimumLoss:
             return LossDifference(
                 self.mean - other.mean, none, (self.factor + other.factor) / 2, shape, paired=False
             )
-        if all(self._at_best[seed] == other._at_best[seed] for seed in seeds):
+        if len(seeds) > 1 and all(self._at_best[seed] == other._at_best[seed] for seed in seeds):
             return LossDifference(self._move - other._move, none, 0.0, shape)
         single_S = np.array([self.by_seed[seed] - other.by_seed[seed] for seed in seeds])
         factor = (self.variance_factor(len(seeds)) + other.variance_factor(len(seeds))) / 2

@@ -70,7 +70,7 @@ cell, and `b` the rate of lowest `y` among those at which no seed diverged:
   pair's sum of squares and degrees of freedom at a width, `N` its `nu` of all widths. A sum of `c` times differences
   has `s^2 = rho sum_w c^2 f v`, `f` the mean of both, and `1/nu = 1/N + sum_w (a - nu/N)^2 / M`: `a` a width's share
   of `s^2`, `M` 2 less than twice its distinct runs (three seeds). Half the interval is `t s` and by how much the sum
-  of `c m` lies off that of the cubics' minima (`analysis/difference_noise.py`). Where all seeds
+  of `c m` lies off that of the cubics' minima (`analysis/difference_noise.py`). Where all common seeds, two or more,
   have equal losses at both `b`, two names are one run there: no noise, no `nu`.
 - **Loss given up** (claim 3): the largest width's curve at the base width's `X`, over its minimum, less 1; the
   interval is the curve's extremes over that of the difference of both `X`, and its own noise (`analysis/regret.py`).
