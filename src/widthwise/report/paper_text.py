@@ -69,11 +69,20 @@ def beware(flags: Iterable[str]) -> str:
 
 
 def metric_text(metric: Metric | None) -> str:
-    """A metric with its interval, to four decimals where it is small."""
+    """A metric with its interval, to four decimals where it is small; an end that is far off has none.
+
+    Example:
+        >>> from widthwise.analysis import Interval
+        >>> metric_text(Metric(0.0221, Interval(0.0221, 0.0, 474.9)))
+        '0.0221 [0.0000, 475]'
+    """
     if metric is None:
         return MISSING
     digits = 4 if math.fabs(metric.estimate) < 0.1 else 3
     if metric.interval is None:
         return fixed(metric.estimate, digits)
-    low, high = fixed(metric.interval.low, digits), fixed(metric.interval.high, digits)
+    low, high = (
+        fixed(end, 0 if math.fabs(end) >= 100 else digits)
+        for end in (metric.interval.low, metric.interval.high)
+    )
     return f"{fixed(metric.estimate, digits)} [{low}, {high}]"

@@ -78,10 +78,8 @@ def create_store(
                     write_sweeps(connection, plan.sweeps)
                     connection.execute("INSERT INTO round VALUES (1, ?, ?)", (members, minutes))
                 connection.execute("COMMIT")
-            for ending in (
-                "-wal",
-                "-shm",
-            ):  # of a store that was killed and then removed: SQLite would replay it here
+            # Left by a store that was killed and then removed: SQLite would replay it into the new one.
+            for ending in ("-wal", "-shm"):
                 path.with_name(path.name + ending).unlink(missing_ok=True)
             os.replace(temporary, path)
         except (OSError, sqlite3.OperationalError) as error:

@@ -105,9 +105,8 @@ def train_own(id_: int, trial: Trial, function: OwnFunction, progress: Callable[
 
 def _warn(trial: Trial, error: BaseException) -> None:
     """Show where the user's code failed: once for each width, since the same text is not shown twice."""
-    beyond = (
-        error.__traceback__.tb_next if error.__traceback__ else None
-    )  # the first frame is `train_own` itself
+    # The first frame is `train_own` itself.
+    beyond = error.__traceback__.tb_next if error.__traceback__ else None
     where = "".join(traceback.format_exception(error.with_traceback(beyond))).strip()
     warnings.warn(
         f"a trial of width {trial.width} failed, and the study goes on without it:\n{where}", stacklevel=3
