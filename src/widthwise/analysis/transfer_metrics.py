@@ -49,7 +49,7 @@ from widthwise.analysis.result import Interval
 LEVEL = 0.95
 SAMPLES = 2000
 WIDE = 1.0
-"""The width of kappa's interval from which on it says nothing."""
+"""The width of kappa's interval from which on it says no more than the sign, if that."""
 LEAST_WIDTHS = 3
 _OFFSETS = np.linspace(-1.0, 1.0, 9)  # octaves around a width's best rate at which E looks
 

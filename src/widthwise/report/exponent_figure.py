@@ -7,13 +7,13 @@ import altair as alt
 from widthwise.analysis.result import PrescriptionResult
 from widthwise.report.figure import ROWS, Figure, Row, of_kind, tips
 from widthwise.report.numbers import bounds, fixed, plural
+from widthwise.report.optimum_rows import MEASURED
 from widthwise.report.page_data import PageData
 from widthwise.report.palette import MEASURED as BLUE
 from widthwise.report.palette import THEORY
 from widthwise.report.paper_text import published_laws
 from widthwise.report.words import level_text
 
-MEASURED = "measured"
 PAPER = "the paper's fit"
 _ROW = 24
 _REACH = 0.6  # how far an interval may stretch the axis beyond what is drawn; a wider one is cut off
