@@ -6,6 +6,7 @@
 and rates), and `target` what was asked for. A benchmark may add keys of its own beside the five.
 """
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -184,3 +185,31 @@ def merge_rows(old: Sequence[Row], new: Sequence[Row], *, dropped: Callable[[Row
         elif not dropped(item):
             merged.append(item)
     return [*merged, *fresh.values()]
+
+
+def record_simulation(
+    name: str,
+    told: str | None,
+    rows: Callable[[int], Iterable[Row]],
+    arguments: Sequence[str] | None,
+    *,
+    studies: int,
+    smoke: int,
+) -> None:
+    """The command line of a script that simulates studies: print its rows, and write them unless it is a smoke test.
+
+    Args:
+        name: of the record.
+        told: the script's docstring.
+        rows: of so many studies.
+    """
+    parser = argparse.ArgumentParser(description=(told or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
+    parser.add_argument(
+        "--smoke", action="store_true", help=f"{smoke} studies of each; prints, writes nothing"
+    )
+    given = parser.parse_args(arguments)
+    found = printed(rows(smoke if given.smoke else studies))
+    if not given.smoke:
+        record = make_record(name, found, machine=machine(), versions=versions("numpy", "scipy"))
+        write_json(given.out, record)

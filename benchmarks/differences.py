@@ -21,16 +21,14 @@ largest ratio of the median half-width to the actual error (the ideal is 1.96), 
 widths. Prints them and writes `benchmarks/results/differences.json`.
 """
 
-import argparse
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
-from _record import RESULTS, Row, machine, make_record, printed, row, versions, write_json
+from _record import Row, record_simulation, row
 from fine_grids import Curve, read_curves, sweep
 from scipy.optimize import brentq
 from scipy.special import digamma, polygamma
@@ -306,14 +304,7 @@ def all_rows(studies: int) -> Iterator[Row]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the table and write it."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=RESULTS / "differences.json")
-    parser.add_argument("--smoke", action="store_true", help="one study of each; prints, writes nothing")
-    given = parser.parse_args(arguments)
-    rows = printed(all_rows(1 if given.smoke else STUDIES))
-    if not given.smoke:
-        record = make_record("differences", rows, machine=machine(), versions=versions("numpy", "scipy"))
-        write_json(given.out, record)
+    record_simulation("differences", __doc__, all_rows, arguments, studies=STUDIES, smoke=1)
 
 
 if __name__ == "__main__":

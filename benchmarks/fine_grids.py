@@ -18,13 +18,12 @@ The baseline of the loss at the optimum is the minimum of a parabola over all ra
 and writes `benchmarks/results/fine_grids.json`.
 """
 
-import argparse
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from _record import RESULTS, Row, machine, make_record, printed, row, versions, write_json
+from _record import Row, record_simulation, row
 
 from widthwise.analysis import Interval, Observation, fit_table, transfer
 from widthwise.analysis.best_loss import loss_difference, loss_difference_slope
@@ -186,14 +185,7 @@ def all_rows(studies: int) -> Iterator[Row]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the table and write it."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=RESULTS / "fine_grids.json")
-    parser.add_argument("--smoke", action="store_true", help="two studies of each; prints, writes nothing")
-    given = parser.parse_args(arguments)
-    rows = printed(all_rows(2 if given.smoke else STUDIES))
-    if not given.smoke:
-        record = make_record("fine_grids", rows, machine=machine(), versions=versions("numpy", "scipy"))
-        write_json(given.out, record)
+    record_simulation("fine_grids", __doc__, all_rows, arguments, studies=STUDIES, smoke=2)
 
 
 if __name__ == "__main__":

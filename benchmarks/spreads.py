@@ -11,12 +11,10 @@ interval has it; the baseline is that of an interval with as many degrees of fre
 and writes `benchmarks/results/spreads.json`.
 """
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
-from _record import RESULTS, Row, machine, make_record, printed, row, versions, write_json
+from _record import Row, record_simulation, row
 from numpy.typing import NDArray
 from scipy.special import fdtri, ndtri
 
@@ -68,14 +66,7 @@ def _squares(loss_CxS: Floats) -> Floats:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the table and write it."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=RESULTS / "spreads.json")
-    parser.add_argument("--smoke", action="store_true", help="three studies of each; prints, writes nothing")
-    given = parser.parse_args(arguments)
-    rows = printed(all_rows(3 if given.smoke else STUDIES))
-    if not given.smoke:
-        record = make_record("spreads", rows, machine=machine(), versions=versions("numpy", "scipy"))
-        write_json(given.out, record)
+    record_simulation("spreads", __doc__, all_rows, arguments, studies=STUDIES, smoke=3)
 
 
 if __name__ == "__main__":
