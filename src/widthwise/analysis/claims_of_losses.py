@@ -20,7 +20,7 @@ from widthwise.analysis.claim import (
 )
 from widthwise.analysis.claims_of_rates import adam
 from widthwise.analysis.evidence import PARAMETERIZATIONS, Evidence
-from widthwise.analysis.noise import distinct_fits, pool_noise, student_quantile
+from widthwise.analysis.noise import distinct_fits, pool_noise, student_quantile, summed
 from widthwise.analysis.optimum import CellFit
 from widthwise.analysis.optimum_loss import OptimumLoss
 from widthwise.analysis.result import Interval
@@ -206,10 +206,9 @@ def _rise(fits: Sequence[CellFit], step: Step, level: float) -> Interval | None:
     ]
     if len(parts) < 2:
         return None
-    variance = math.fsum(part for part, _ in parts)
+    variance, freedom = summed(parts)
     half = abs(losses[1].local.loss_difference - losses[0].local.loss_difference)
     if variance:
-        freedom = variance**2 / math.fsum(part**2 / freedom for part, freedom in parts)
         half += student_quantile(level, freedom) * math.sqrt(variance)
     estimate = losses[1].mean - losses[0].mean
     return Interval(estimate, estimate - half, estimate + half)

@@ -38,7 +38,7 @@ from itertools import combinations
 import numpy as np
 
 from widthwise.analysis.cell import Floats
-from widthwise.analysis.noise import Noise, pool_noise
+from widthwise.analysis.noise import Noise, pool_noise, summed
 from widthwise.analysis.optimum import CellFit
 from widthwise.analysis.optimum_loss import LossDifference, OptimumLoss, Pair
 
@@ -92,10 +92,7 @@ class DifferenceNoise:
                     return None
                 variance = weights[width] ** 2 * one.factor * 2 * noise.level**2
                 parts.append((variance, float(noise.degrees_of_freedom)))
-        variance = math.fsum(part for part, _ in parts)
-        if variance == 0:
-            return 0.0, math.inf
-        return variance, 1 / math.fsum((part / variance) ** 2 / freedom for part, freedom in parts)
+        return summed(parts)
 
     def _own(
         self,

@@ -118,6 +118,21 @@ def student_quantile(level: float, degrees_of_freedom: float) -> float:
     return float(stdtrit(degrees_of_freedom, (1 + level) / 2))
 
 
+def summed(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """A sum of independent variances, each with its degrees of freedom, and the sum's own by Satterthwaite.
+
+    Example:
+        >>> summed([(1.0, 4.0), (1.0, 4.0)])
+        (2.0, 8.0)
+        >>> summed([])
+        (0.0, inf)
+    """
+    variance = math.fsum(part for part, _ in parts)
+    if variance == 0:
+        return 0.0, math.inf
+    return variance, 1 / math.fsum((part / variance) ** 2 / freedom for part, freedom in parts)
+
+
 def contrast(fits: Sequence[LocalFit], weights: Sequence[float], noise: Noise, *, level: float) -> Contrast:
     """The intervals of sum_c w_c x_c over optima of distinct runs."""
     weighted = list(zip(fits, weights, strict=True))
@@ -129,8 +144,7 @@ def contrast(fits: Sequence[LocalFit], weights: Sequence[float], noise: Noise, *
     statistical = student_quantile(level, nu) * math.sqrt(statistical_variance)
     total = statistical
     if systematic_variance > 0:
-        both = statistical_variance + systematic_variance
-        freedom = both**2 / (statistical_variance**2 / nu + systematic_variance**2 / (noise.cells - 1))
+        both, freedom = summed([(statistical_variance, nu), (systematic_variance, noise.cells - 1)])
         total = student_quantile(level, freedom) * math.sqrt(both)
         total = min(max(total, statistical), statistical + worst)
     return Contrast(_symmetric(estimate, statistical), _symmetric(estimate, total))

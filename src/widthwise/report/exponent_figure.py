@@ -103,11 +103,9 @@ def _chart(rows: list[Row], said: list[str], *, paper: bool, height: int) -> alt
         layer=[
             measured.mark_rule(clip=True, strokeWidth=1.2).encode(x=x("outer low"), x2="outer high:Q"),
             measured.mark_rule(clip=True, strokeWidth=4).encode(x=x("inner low"), x2="inner high:Q"),
-            *(
+            *(  # of unlike heights, so that both are seen where they agree
                 base.transform_filter(alt.FieldEqualPredicate(field="of", equal=of))
-                .mark_tick(
-                    thickness=3, size=_ROW - 4 - 8 * k, opacity=1
-                )  # that both are seen where they agree
+                .mark_tick(thickness=3, size=_ROW - 4 - 8 * k, opacity=1)
                 .encode(x=x("exponent"))
                 for k, of in enumerate(said)
             ),
